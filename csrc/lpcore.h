@@ -1,0 +1,146 @@
+/*
+ * The whole interface of the C core, and the single source of the cffi
+ * declarations: build_ffi.py reads this file minus the lines that start with
+ * '#'. Constants are therefore enums (a #define would be silently absent from
+ * Python), and there is no #if and no attribute below.
+ *
+ * Functions return enum lp_status and write out-parameters named ret only on
+ * success. They hold no globals, print nothing and decide nothing. Where more
+ * is known than the status, a struct lp_error says where. Integers are in host
+ * order, which is x86-64's: little endian. Lengths are bytes unless they are
+ * called count.
+ */
+#ifndef LPCORE_H
+#define LPCORE_H
+#include <stddef.h>
+#include <stdint.h>
+
+enum lp_status {
+	LP_OK = 0,
+	LP_E_ARGUMENT,    /* a length or count contradicts another one */
+	LP_E_MEMORY,      /* malloc failed */
+	LP_E_RANGE,       /* an address or offset lies outside what was given */
+	LP_E_MISMATCH,    /* live bytes differ from the expected ones */
+	LP_E_SIZE,        /* a site does not hold the instruction it needs */
+	LP_E_OVERLAP,     /* two sites share a byte */
+	LP_E_REACH,       /* a near jump does not reach, a far one was not allowed */
+	LP_E_UNSUPPORTED, /* a relocation type that a relocatable object cannot hold */
+	LP_E_OVERFLOW,    /* a relocated value does not fit its field */
+	LP_E_CORRUPT,     /* a table contradicts itself */
+	LP_E_WRITE,       /* what was written did not read back */
+};
+
+enum lp_limit {
+	LP_SAVED_MAX = 32, /* longest run of bytes one site replaces */
+};
+
+/* Where a call failed. index is the site's, relocation's or symbol's. */
+struct lp_error {
+	uint64_t address;
+	uint64_t index;
+	int64_t value;
+};
+
+/* Memory that the engine itself maps: size bytes at bytes, seen at address by
+ * the patched machine. Windows are sorted by address and do not overlap. */
+struct lp_window {
+	uint64_t address;
+	uint64_t size;
+	uint8_t *bytes;
+};
+
+enum lp_site_flag {
+	LP_SITE_FAR = 1, /* the 14-byte jump may be used where the near one fails */
+};
+
+/*
+ * One redirection. The caller fills the first block; lp_redirect fills the
+ * second, which lp_take_back needs unchanged.
+ */
+struct lp_site {
+	uint64_t address;  /* first byte of the old function */
+	uint64_t target;   /* first byte of the new one; 0 = write NOPs */
+	uint32_t room;     /* bytes from address that may be overwritten */
+	uint32_t nop_size; /* NOP mode: bytes from address to blank, incl. endbr64 */
+	uint32_t expected_size;
+	uint32_t flags;    /* enum lp_site_flag */
+	uint8_t expected[LP_SAVED_MAX]; /* bytes that must be at address now */
+
+	uint32_t offset; /* 4 behind an endbr64 (or Xen's poisoned one), else 0 */
+	uint32_t size;   /* bytes written at address + offset */
+	uint8_t saved[LP_SAVED_MAX];
+	uint8_t installed[LP_SAVED_MAX];
+};
+
+/* Installs all sites or none. error->index is the offending site. */
+enum lp_status lp_redirect(const struct lp_window *windows, size_t window_count,
+			   struct lp_site *sites, size_t site_count,
+			   struct lp_error *error);
+
+/* Takes back all sites in reverse order, or none: every site must still hold
+ * its installed bytes. */
+enum lp_status lp_take_back(const struct lp_window *windows, size_t window_count,
+			    const struct lp_site *sites, size_t site_count,
+			    struct lp_error *error);
+
+/*
+ * Applies count Elf64_Rela records (24 bytes each) to one section of size
+ * bytes that will run at address. symbols holds one final value (S) and
+ * symbol_sizes one st_size per symbol table entry. Every record is checked
+ * before the first byte is written. Rules: System V psABI for x86-64, 4.4.1.
+ */
+enum lp_status lp_relocate(uint8_t *section, uint64_t size, uint64_t address,
+			   const uint8_t *records, size_t count,
+			   const uint64_t *symbols, const uint64_t *symbol_sizes,
+			   size_t symbol_count, struct lp_error *error);
+
+/* A symbol index over an ELF64 symbol table that the caller keeps alive. */
+struct lp_symbols;
+
+enum lp_status lp_symbols_create(const uint8_t *table, uint64_t table_size,
+				 uint64_t entry_size, const uint8_t *strings,
+				 uint64_t strings_size, struct lp_symbols **ret,
+				 struct lp_error *error);
+void lp_symbols_destroy(struct lp_symbols *symbols);
+
+/* Symbols of that name in table order: writes up to capacity table indexes,
+ * sets *ret_count to how many there are. "path/file.c#name" finds only local
+ * symbols that follow the STT_FILE symbol "path/file.c". */
+enum lp_status lp_symbols_named(const struct lp_symbols *symbols,
+				const uint8_t *name, uint64_t name_size,
+				uint64_t *indexes, size_t capacity,
+				size_t *ret_count);
+
+/* The table index of the symbol that covers address: the one that starts
+ * nearest below it, and of several there a global function first. *ret_offset
+ * is address minus its value. LP_E_RANGE where there is none. */
+enum lp_status lp_symbols_at(const struct lp_symbols *symbols, uint64_t address,
+			     uint64_t *ret_index, uint64_t *ret_offset);
+
+/* The lowest symbol value above address. LP_E_RANGE where there is none. */
+enum lp_status lp_symbols_next(const struct lp_symbols *symbols,
+			       uint64_t address, uint64_t *ret_address);
+
+/* The table index of the STT_FILE symbol that a local symbol belongs to, or 0. */
+enum lp_status lp_symbols_file(const struct lp_symbols *symbols, uint64_t index,
+			       uint64_t *ret_index);
+
+/* Compares two buffers of size bytes in chunks; writes the indexes of the
+ * chunks that differ, up to capacity, and how many there are. */
+enum lp_status lp_changed_chunks(const uint8_t *left, const uint8_t *right,
+				 uint64_t size, uint64_t chunk_size,
+				 uint64_t *indexes, size_t capacity,
+				 size_t *ret_count);
+
+/* Scans size bytes of stack (8-byte words, conservatively) for values inside
+ * [start, end) of any range; ranges are sorted. Writes the byte offset of the
+ * first hit and the range it hit, or LP_E_RANGE where there is none. */
+struct lp_range {
+	uint64_t start;
+	uint64_t end;
+};
+enum lp_status lp_scan_stack(const uint8_t *stack, uint64_t size,
+			     const struct lp_range *ranges, size_t range_count,
+			     uint64_t *ret_offset, size_t *ret_range);
+
+#endif

@@ -1,0 +1,1 @@
+"""Memory and CPUs that the engine itself patches."""

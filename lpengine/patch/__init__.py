@@ -1,0 +1,1 @@
+"""The patch model, and the readers and writers of module formats."""

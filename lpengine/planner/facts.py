@@ -1,0 +1,142 @@
+"""What was observed on a target, as values. Differences between targets are data
+here, never a type to ask for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class PatchState(StrEnum):
+    """Xen's two states of a payload (public/sysctl.h)."""
+
+    CHECKED = "checked"
+    APPLIED = "applied"
+
+
+@dataclass(frozen=True)
+class Span:
+    """Addresses [start, end)."""
+
+    start: int
+    end: int
+
+    def __contains__(self, address: int) -> bool:
+        return self.start <= address < self.end
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a target can do.
+
+    `relocations` are the ELF relocation types it applies, `far_jumps` whether it
+    may use the 14-byte jump, `stacking` whether patches depend on one another by
+    build id, `features` how many CPU feature bits its alternatives may name, and
+    `careful` whether it checks what real hypervisors forget (an emulated machine
+    does; a real one dies of facts/xen B1 to B10).
+    """
+
+    live_patching: bool = True
+    privileged: bool = True
+    replace: bool = True
+    stacking: bool = True
+    far_jumps: bool = False
+    careful: bool = False
+    consistency: str = "set"
+    relocations: tuple[int, ...] = (0, 1, 2, 4)
+    largest_module: int = 2 << 20
+    largest_name: int = 127
+    features: int = 0
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """The running image. `version` is "4.17.7" or "" where unknown, `text` what
+    may be patched, `init` code that is gone after boot, `patch_area` where new
+    code will be placed, `patch_area_free` its largest free run in bytes."""
+
+    build_id: str
+    version: str
+    text: Span
+    init: tuple[Span, ...]
+    patch_area: Span
+    patch_area_free: int
+
+
+@dataclass(frozen=True)
+class LoadedPatch:
+    """A patch that is on the target. `functions` are the spans of the old
+    functions it redirects, `symbols` the names it brought, `status` the errno of
+    its last action ("" = success)."""
+
+    name: str
+    build_id: str
+    depends: str
+    state: PatchState
+    sha256: str = ""
+    reverted: bool = False
+    safe_to_reapply: bool = True
+    vetoing_hooks: bool = False
+    irreversible: bool = False
+    status: str = ""
+    functions: tuple[Span, ...] = ()
+    symbols: tuple[str, ...] = ()
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class SymbolFact:
+    """Where a name is on the target. `owner` is "" for the image, else the loaded
+    patch that brought it; `init` says it is gone after boot."""
+
+    name: str
+    address: int
+    size: int
+    is_function: bool
+    init: bool = False
+    owner: str = ""
+
+
+@dataclass(frozen=True)
+class CodeFact:
+    """A function a patch wants to redirect, as it is in memory now.
+
+    `live` are the bytes from its start up to the next symbol (so `len(live)` is
+    the room there is), `shipped` the same bytes in the image's file. `redirected_by`
+    names the applied patches of this engine that redirect it, oldest first.
+    """
+
+    address: int
+    symbol: str
+    size: int
+    live: bytes
+    shipped: bytes
+    redirected_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class BusyFact:
+    """A CPU or thread that is inside code now: what would block quiescing."""
+
+    who: str
+    function: str
+    address: int
+    backtrace: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One observation of one target.
+
+    `loaded` is in load order; `applied` names the applied ones, bottom of the
+    stack first. `symbols` has every symbol that was asked for (absent = unknown
+    to the target; several = ambiguous). `code` is keyed by the old address.
+    """
+
+    target: str
+    image: ImageFacts
+    capabilities: Capabilities
+    loaded: tuple[LoadedPatch, ...] = ()
+    applied: tuple[str, ...] = ()
+    symbols: Mapping[str, tuple[SymbolFact, ...]] = field(default_factory=dict)
+    code: Mapping[int, CodeFact] = field(default_factory=dict)
+    busy: tuple[BusyFact, ...] = ()
