@@ -1,0 +1,108 @@
+"""What several tests share: images compiled here, Debian's Xen fetched by name."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from lpengine.elf import Image
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+XEN_PACKAGE = "xen-hypervisor-4.17-amd64-dbg"
+
+
+def _definition(name: str, value: object) -> str:
+    """A compiler flag in the form that a shell inside make takes apart again."""
+    text = f'\\"{value}\\"' if isinstance(value, str) else str(value)
+    return f"-D{name}={text}"
+
+
+def build_hv_in(directory: Path, **defines: object) -> Path:
+    """Compile fixtures/hv into `directory`; VERSION_EXTRA=".8" is -D with a string."""
+    flags = " ".join(_definition(name, value) for name, value in defines.items())
+    command = ["make", "-s", "-C", FIXTURES / "hv", f"OUT={directory}"]
+    done = subprocess.run(
+        [*command, f"DEFINES={flags}"], capture_output=True, text=True, timeout=120
+    )
+    if done.returncode:
+        pytest.fail(f"fixtures/hv does not compile:\n{done.stderr}")
+    return directory / "hv"
+
+
+@pytest.fixture(scope="session")
+def build_hv() -> Callable[..., Path]:
+    """`build_hv(directory, VERSION_EXTRA=".8")` -> the image compiled there."""
+    return build_hv_in
+
+
+@pytest.fixture(scope="session")
+def hv_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The hypervisor-like image of fixtures/hv, compiled once a session."""
+    return build_hv_in(tmp_path_factory.mktemp("hv"))
+
+
+@pytest.fixture(scope="session")
+def hv(hv_image: Path) -> "Image":
+    """`hv_image`, opened."""
+    from lpengine.elf import open_image
+
+    return open_image(hv_image)
+
+
+@pytest.fixture(scope="session")
+def patch_sources() -> Path:
+    """The directory of C patches for the hypervisor-like image."""
+    return FIXTURES / "patches"
+
+
+@pytest.fixture
+def machine_dir(tmp_path: Path) -> Path:
+    """Where an emulated machine may be created; does not exist yet."""
+    return tmp_path / "machine"
+
+
+def _cache() -> Path:
+    chosen = os.environ.get("LPENGINE_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "lpengine"
+
+
+def _unpack_package(package: str, directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    if not list(directory.glob(f"{package}_*.deb")):
+        # apt's own user could not write into a private cache directory.
+        download = ["apt-get", "-o", "APT::Sandbox::User=root", "download", package]
+        subprocess.run(
+            download, cwd=directory, check=True, capture_output=True, timeout=300
+        )
+    archive = max(directory.glob(f"{package}_*.deb"))
+    subprocess.run(
+        ["dpkg", "-x", archive, directory / package],
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+
+
+def _not_there(what: str, error: Exception) -> None:
+    said = getattr(error, "stderr", b"") or b""
+    reason = f"{what}: {error} {said.decode(errors='replace').strip()}"
+    if os.environ.get("LPENGINE_REQUIRE_SYSTEM") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def xen_image() -> Path:
+    """xen-syms of Debian's Xen 4.17, for tests marked `system`."""
+    directory = _cache()
+    pattern = f"{XEN_PACKAGE}/usr/lib/debug/boot/xen-syms-*"
+    if not list(directory.glob(pattern)):
+        try:
+            _unpack_package(XEN_PACKAGE, directory)
+        except (OSError, subprocess.SubprocessError) as error:
+            _not_there(f"cannot fetch {XEN_PACKAGE}", error)
+    return max(directory.glob(pattern))
