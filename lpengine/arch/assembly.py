@@ -1,0 +1,144 @@
+"""Assembly text to x86-64 machine code."""
+
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from lpengine.arch.disassembly import disassemble
+from lpengine.errors import UsageError
+
+# A bare "#" may belong to a static's name ("time.c#read_tsc").
+_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
+_ENDBR = re.compile(r"\bendbr64\b", re.IGNORECASE)
+_ENDBR_BYTES = ".byte 0xf3, 0x0f, 0x1e, 0xfa"
+_WORD = re.compile(r"[A-Za-z_.$][\w.$]*(?:/[\w./-]+)?(?:#[\w.$]+)?")
+_RIP_RELATIVE = re.compile(r"\[\s*rip\s*\+\s*([A-Za-z_.$][\w.$]*)\s*\]", re.IGNORECASE)
+_LABEL = re.compile(r"\s*([A-Za-z_.$][\w.$]*)\s*:")
+
+# Displacements no one writes, to find the operand again in the first pass.
+_PLACEHOLDER = 0x7FED0000
+
+
+class _StatementError(Exception):
+    """keystone refused; `missing` when only a symbol was unknown."""
+
+    def __init__(self, what: str, missing: bool) -> None:
+        super().__init__(what)
+        self.what = what
+        self.missing = missing
+
+
+@cache
+def _assembler() -> Any:
+    # Imported here: keystone's start-up would be felt in every command.
+    import keystone
+
+    return keystone.Ks(keystone.KS_ARCH_X86, keystone.KS_MODE_64)
+
+
+def _encode(text: str, address: int) -> bytes:
+    import keystone
+
+    try:
+        encoded, _count = _assembler().asm(text, address, as_bytes=True)
+    except keystone.KsError as error:
+        what = str(error).partition(" (KS_ERR")[0]
+        missing = error.errno == keystone.KS_ERR_ASM_SYMBOL_MISSING
+        raise _StatementError(what, missing) from None
+    return encoded or b""
+
+
+def _statements(text: str) -> list[str]:
+    lines = [_COMMENT.sub("", line) for line in text.splitlines()]
+    parts = [part.strip() for line in lines for part in line.split(";")]
+    return [_ENDBR.sub(_ENDBR_BYTES, part) for part in parts if part]
+
+
+def _with_addresses(statement: str, symbols: Mapping[str, int]) -> str:
+    """Symbols as numbers: keystone's own resolver forgets where a PC-relative
+    field ends and is off by its size. The mnemonic stays."""
+
+    def number(match: re.Match[str]) -> str:
+        address = symbols.get(match.group())
+        return match.group() if address is None else hex(address)
+
+    mnemonic, space, operands = statement.partition(" ")
+    return mnemonic + space + _WORD.sub(number, operands)
+
+
+def _with_placeholders(
+    statements: Sequence[str], symbols: Mapping[str, int]
+) -> tuple[list[str], list[int]]:
+    """`[rip + symbol]` as a displacement still to be computed, and the addresses
+    meant, in order."""
+    wanted: list[int] = []
+
+    def displacement(match: re.Match[str]) -> str:
+        if match.group(1) not in symbols:
+            return match.group()
+        wanted.append(symbols[match.group(1)])
+        return f"[rip + {_PLACEHOLDER + len(wanted) - 1:#x}]"
+
+    marked = [_RIP_RELATIVE.sub(displacement, statement) for statement in statements]
+    return [_with_addresses(statement, symbols) for statement in marked], wanted
+
+
+def _with_displacements(code: bytes, address: int, wanted: Sequence[int]) -> bytes:
+    patched = bytearray(code)
+    instructions = disassemble(code, address) if wanted else ()
+    for index, target in enumerate(wanted):
+        field = code.find(struct.pack("<I", _PLACEHOLDER + index))
+        ends = (i.end for i in instructions if i.end > address + field)
+        distance = target - next(ends)
+        if not -(1 << 31) <= distance < 1 << 31:
+            raise UsageError(
+                f"[rip + ...] cannot reach {target:#x} from {address:#x}",
+                hint="load the address with movabs first",
+            )
+        struct.pack_into("<i", patched, field, distance)
+    return bytes(patched)
+
+
+def _defined_labels(statements: Sequence[str]) -> set[str]:
+    found = (_LABEL.match(statement) for statement in statements)
+    return {match.group(1) for match in found if match}
+
+
+def _first_bad(statements: Sequence[str], address: int) -> tuple[str, str]:
+    """The statement that keystone stumbles over, and what it says. Labels that
+    come later are no mistake."""
+    for count in range(1, len(statements) + 1):
+        try:
+            _encode("\n".join(statements[:count]), address)
+        except _StatementError as error:
+            if not error.missing:
+                return statements[count - 1], error.what
+    labels = _defined_labels(statements)
+    for statement in statements:
+        try:
+            _encode(statement, address)
+        except _StatementError as error:
+            if not labels.intersection(_WORD.findall(statement)):
+                return statement, error.what
+    return "; ".join(statements), "cannot be assembled"
+
+
+def assemble(
+    text: str, address: int = 0, symbols: Mapping[str, int] | None = None
+) -> bytes:
+    """Machine code for Intel-syntax `text` as it has to be at `address`.
+
+    Statements end with a line or `;`, comments start with `#` or `//`. `symbols`
+    may be the operands of jumps and calls, immediates, and `[rip + symbol]`.
+
+    Raises UsageError naming the statement that cannot be assembled.
+    """
+    prepared, wanted = _with_placeholders(_statements(text), symbols or {})
+    try:
+        code = _encode("\n".join(prepared), address)
+    except _StatementError:
+        statement, what = _first_bad(prepared, address)
+        raise UsageError(f"cannot assemble {statement!r}: {what}") from None
+    return _with_displacements(code, address, wanted)
