@@ -1,0 +1,194 @@
+"""What the payload builder has to know about the image it builds for."""
+
+import difflib
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from lpengine.arch import x86
+from lpengine.elf import Image, Symbol
+from lpengine.errors import BuildError, ElfError
+
+NEAR_JUMP_SIZE = 5
+
+# struct alt_instr, packed (xen arch/x86/include/asm/alternative.h): offset to the
+# original, offset to the replacement, feature, then four sizes and flags.
+_ALTERNATIVE = struct.Struct("<iiHBBBB")
+
+# As much as tells two builds of a function apart; the record holds 31.
+_EXPECTED_MAX = 15
+
+_INDIRECT_CALL = b"\xff\x15"
+
+
+@dataclass(frozen=True)
+class OldFunction:
+    """A function of the image that can be redirected. `name` is what Xen's built-in
+    table calls it."""
+
+    name: str
+    address: int
+    size: int
+    code: bytes
+
+
+class TargetImage:
+    """An image, asked the questions of a builder."""
+
+    def __init__(self, image: Image) -> None:
+        if not image.build_id:
+            raise BuildError(
+                f"{image.path}: the image has no build id",
+                codes=("LP-TGT-104",),
+                hint="Xen loads live patches only when it was linked with --build-id",
+            )
+        self.image = image
+        self.build_id = image.build_id
+
+    def old_function(self, wanted: str) -> OldFunction:
+        """The function that `wanted` names: a global, "file#name", or the plain
+        name of a static that exists once.
+
+        Raises BuildError where it does not exist, is ambiguous, is gone after boot
+        or is too short for a jump.
+        """
+        symbol = self.symbol(wanted)
+        self._require_code(symbol)
+        size = symbol.size or self._measured_size(symbol.value)
+        code = self.image.read(symbol.value, size)
+        _require_room(wanted, code)
+        return OldFunction(symbol.qualified_name, symbol.value, size, code)
+
+    def symbol(self, wanted: str) -> Symbol:
+        """The one symbol that `wanted` can mean; see `old_function`."""
+        exact = self.image.symbols.xen_named(wanted)
+        if len({symbol.value for symbol in exact}) == 1:
+            return exact[0]
+        found = exact or self._statics(wanted)
+        if not found:
+            raise self._unknown(wanted)
+        if len({symbol.qualified_name for symbol in found}) > 1 or exact:
+            raise _ambiguous(wanted, found)
+        return found[0]
+
+    def is_init(self, symbol: Symbol) -> bool:
+        """Whether Xen frees the symbol's memory once it has booted."""
+        if symbol.in_section:
+            name = self.image.sections[symbol.section_index].name
+            if name.startswith(".init"):
+                return True
+        start, end = self._init_bounds
+        return start <= symbol.value < end
+
+    def has(self, name: str) -> bool:
+        """Whether Xen would find a symbol of that very name."""
+        return bool(self.image.symbols.xen_named(name))
+
+    def expectation(self, function: OldFunction) -> bytes:
+        """The longest safe run of bytes, up to 15, that the running image has at
+        the start of `function`; empty where none is safe.
+
+        Xen rewrites its own code as it boots: alternatives, indirect calls that
+        became direct ones, and ENDBR64 of functions that need none.
+        """
+        if x86.starts_with_endbr(function.code):
+            return b""
+        expected = function.code[:_EXPECTED_MAX]
+        end = len(expected)
+        for start, stop in self._alternatives:
+            if start < function.address + end and stop > function.address:
+                end = max(0, start - function.address)
+        indirect = expected[:end].find(_INDIRECT_CALL)
+        return expected[: end if indirect < 0 else indirect]
+
+    def _statics(self, wanted: str) -> tuple[Symbol, ...]:
+        return tuple(
+            symbol
+            for symbol in self.image.symbols.named(wanted)
+            if symbol.is_local and symbol.in_section
+        )
+
+    def _unknown(self, wanted: str) -> BuildError:
+        names = {each.qualified_name for each in self.image.symbols if each.in_section}
+        near = difflib.get_close_matches(wanted, names - {""}, n=3)
+        return BuildError(
+            f"{self.image.path}: the image has no symbol {wanted!r}",
+            codes=("LP-SYM-151",),
+            hint=f"similar names: {', '.join(near)}" if near else "check the spelling",
+        )
+
+    def _require_code(self, symbol: Symbol) -> None:
+        name = symbol.qualified_name
+        if self.is_init(symbol):
+            raise BuildError(
+                f"{name} is init code: it is gone once the image has booted",
+                codes=("LP-SHP-172",),
+                hint="patch what still runs, or undo its effect in a load hook",
+            )
+        section = (
+            self.image.sections[symbol.section_index] if symbol.in_section else None
+        )
+        if section is None or not section.executable:
+            raise BuildError(
+                f"{name} is no function: it lies in data",
+                codes=("LP-SHP-172",),
+                hint="only code can be redirected; change data in a load hook",
+            )
+
+    def _measured_size(self, address: int) -> int:
+        """The distance to the next symbol, without the padding in front of it."""
+        end = self.image.symbols.next_after(address)
+        if end is None:
+            return 0
+        instructions = list(
+            x86.disassemble(self.image.read(address, end - address), address)
+        )
+        while instructions and x86.is_padding(instructions[-1].bytes):
+            instructions.pop()
+        return instructions[-1].end - address if instructions else 0
+
+    @cached_property
+    def _init_bounds(self) -> tuple[int, int]:
+        return self._between("_sinittext", "_einittext")
+
+    def _between(self, start: str, end: str) -> tuple[int, int]:
+        first, last = (self.image.symbols.xen_named(name) for name in (start, end))
+        return (first[0].value, last[0].value) if first and last else (0, 0)
+
+    @cached_property
+    def _alternatives(self) -> tuple[tuple[int, int], ...]:
+        """Start and end of every piece of code that alternatives may rewrite."""
+        start, end = self._between("__alt_instructions", "__alt_instructions_end")
+        count = max(0, end - start) // _ALTERNATIVE.size
+        try:
+            table = self.image.read(start, count * _ALTERNATIVE.size)
+        except ElfError:
+            return ()
+        spans = []
+        for index, record in enumerate(_ALTERNATIVE.iter_unpack(table)):
+            original = start + index * _ALTERNATIVE.size + record[0]
+            size, padding = record[3], record[5]
+            spans.append((original, original + size + padding))
+        return tuple(spans)
+
+
+def _ambiguous(wanted: str, found: Sequence[Symbol]) -> BuildError:
+    names = sorted({symbol.qualified_name for symbol in found})
+    return BuildError(
+        f"{wanted!r} can mean {', '.join(names)}",
+        codes=("LP-SYM-152",),
+        hint="name one of them in full",
+    )
+
+
+def _require_room(name: str, code: bytes) -> None:
+    needed = NEAR_JUMP_SIZE
+    if x86.starts_with_endbr(code):
+        needed += len(x86.ENDBR64)
+    if len(code) < needed:
+        raise BuildError(
+            f"{name} is too short to be redirected: {len(code)} bytes, needed {needed}",
+            codes=("LP-SHP-171",),
+            hint="patch its callers instead",
+        )
