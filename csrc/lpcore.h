@@ -24,7 +24,7 @@ enum lp_status {
 	LP_E_SIZE,        /* a site does not hold the instruction it needs */
 	LP_E_OVERLAP,     /* two sites share a byte */
 	LP_E_REACH,       /* a near jump does not reach, a far one was not allowed */
-	LP_E_UNSUPPORTED, /* a relocation type that a relocatable object cannot hold */
+	LP_E_UNSUPPORTED, /* a relocation that cannot be done without a GOT or a TLS */
 	LP_E_OVERFLOW,    /* a relocated value does not fit its field */
 	LP_E_CORRUPT,     /* a table contradicts itself */
 	LP_E_WRITE,       /* what was written did not read back */
@@ -32,9 +32,17 @@ enum lp_status {
 
 enum lp_limit {
 	LP_SAVED_MAX = 32, /* longest run of bytes one site replaces */
+	LP_NEAR_JUMP = 5,  /* e9 rel32 */
+	LP_FAR_JUMP = 14,  /* ff 25 00000000 addr64, that is jmp *0(%rip) */
 };
 
-/* Where a call failed. index is the site's, relocation's or symbol's. */
+/*
+ * Where a call failed. index is the site's, relocation's or symbol's; address
+ * the byte's, or the name's offset in the string table. value is, for
+ * LP_E_MISMATCH and LP_E_WRITE the byte found there, for LP_E_OVERLAP the
+ * other site, for LP_E_SIZE and LP_E_REACH the site's offset, for
+ * LP_E_OVERFLOW the value, for other relocation failures the type.
+ */
 struct lp_error {
 	uint64_t address;
 	uint64_t index;
@@ -42,7 +50,8 @@ struct lp_error {
 };
 
 /* Memory that the engine itself maps: size bytes at bytes, seen at address by
- * the patched machine. Windows are sorted by address and do not overlap. */
+ * the patched machine. Windows are sorted by address, do not overlap, and are
+ * not empty; no site reaches from one into the next. */
 struct lp_window {
 	uint64_t address;
 	uint64_t size;
@@ -72,7 +81,8 @@ struct lp_site {
 	uint8_t installed[LP_SAVED_MAX];
 };
 
-/* Installs all sites or none. error->index is the offending site. */
+/* Installs all sites or none. error->index is the offending site. The second
+ * block of the sites is undefined after a failure. */
 enum lp_status lp_redirect(const struct lp_window *windows, size_t window_count,
 			   struct lp_site *sites, size_t site_count,
 			   struct lp_error *error);
@@ -133,7 +143,7 @@ enum lp_status lp_changed_chunks(const uint8_t *left, const uint8_t *right,
 				 size_t *ret_count);
 
 /* Scans size bytes of stack (8-byte words, conservatively) for values inside
- * [start, end) of any range; ranges are sorted. Writes the byte offset of the
+ * [start, end) of any range; ranges are sorted, apart and not empty. Writes the byte offset of the
  * first hit and the range it hit, or LP_E_RANGE where there is none. */
 struct lp_range {
 	uint64_t start;

@@ -1,3 +1,5 @@
+"""What cffi compiles from csrc/lpcore.h; used by lpengine.core alone."""
+
 from typing import Any
 
 ffi: Any
