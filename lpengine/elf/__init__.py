@@ -6,11 +6,13 @@ from lpengine.elf.image import Image, open_image, parse_image
 from lpengine.elf.layout import Relocation
 from lpengine.elf.notes import Note, parse_notes
 from lpengine.elf.symbols import Symbol, SymbolTable
+from lpengine.elf.writer import ObjectWriter
 
 __all__ = [
     "Header",
     "Image",
     "Note",
+    "ObjectWriter",
     "Relocation",
     "Section",
     "Segment",

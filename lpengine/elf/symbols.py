@@ -154,7 +154,9 @@ class SymbolTable:
         return tuple(
             symbol
             for symbol in self.named(name)
-            if symbol.qualified_name == name and not symbol.is_undefined
+            if symbol.qualified_name == name
+            and not symbol.is_undefined
+            and symbol.type not in (STT_FILE, STT_SECTION)
         )
 
     def at(self, address: int) -> tuple[Symbol, int] | None:
