@@ -1,0 +1,31 @@
+"""Carries out a plan, journals each step, backs out of a failure."""
+
+from lpengine.engine.execute import execute
+from lpengine.engine.outcome import (
+    Event,
+    Notify,
+    Outcome,
+    RunFinished,
+    RunStarted,
+    StepBegun,
+    StepEnded,
+    StepOutcome,
+    Undoing,
+)
+from lpengine.engine.recover import recover
+from lpengine.engine.steps import describe
+
+__all__ = [
+    "Event",
+    "Notify",
+    "Outcome",
+    "RunFinished",
+    "RunStarted",
+    "StepBegun",
+    "StepEnded",
+    "StepOutcome",
+    "Undoing",
+    "describe",
+    "execute",
+    "recover",
+]

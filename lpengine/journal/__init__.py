@@ -1,0 +1,20 @@
+"""What was done to a target, on disk, crash-safe, and the lock around doing it."""
+
+from lpengine.journal.entries import Entry, RunStatus, StepEntry, StepState
+from lpengine.journal.lock import Holder, lock, lock_holder
+from lpengine.journal.steps import decode_plan_steps, decode_step, encode_step
+from lpengine.journal.store import Journal
+
+__all__ = [
+    "Entry",
+    "Holder",
+    "Journal",
+    "RunStatus",
+    "StepEntry",
+    "StepState",
+    "decode_plan_steps",
+    "decode_step",
+    "encode_step",
+    "lock",
+    "lock_holder",
+]

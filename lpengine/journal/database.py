@@ -1,0 +1,167 @@
+"""The journal's SQLite file: opened, checked, created; its errors as ours."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lpengine.errors import InputError, LockedError, LpengineError, NotPermittedError
+
+# "lpej" in the file's header says whose file it is (PRAGMA application_id).
+APPLICATION_ID = 0x6C70656A
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    started TEXT NOT NULL,
+    ended TEXT NOT NULL DEFAULT '',
+    actor TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    verb TEXT NOT NULL,
+    target TEXT NOT NULL,
+    build_id TEXT NOT NULL,
+    state_digest TEXT NOT NULL,
+    plan TEXT NOT NULL,
+    start TEXT NOT NULL,
+    status TEXT NOT NULL,
+    error TEXT NOT NULL DEFAULT '',
+    "left" TEXT NOT NULL DEFAULT '[]'
+) STRICT;
+CREATE TABLE steps (
+    run INTEGER NOT NULL REFERENCES runs (id),
+    "index" INTEGER NOT NULL,
+    description TEXT NOT NULL,
+    undoing INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    begun TEXT NOT NULL,
+    ended TEXT NOT NULL DEFAULT '',
+    error TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (run, "index")
+) STRICT, WITHOUT ROWID;
+CREATE TABLE modules (
+    run INTEGER NOT NULL REFERENCES runs (id),
+    name TEXT NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (run, name)
+) STRICT;
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the journal, creating it where there is none. `InputError` where the
+    file is damaged or somebody else's, `NotPermittedError` where it is out of
+    reach."""
+    with translated(path):
+        connection = sqlite3.connect(path, isolation_level=None, timeout=5)
+        try:
+            prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    if is_new(connection):
+        # Two things cannot be one transaction: the switch to WAL comes first, and
+        # a file left between the two is still new.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        create(connection)
+        sync_directory(path.parent)
+    check(connection, path)
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def is_new(connection: sqlite3.Connection) -> bool:
+    return (
+        pragma(connection, "application_id") == 0
+        and pragma(connection, "user_version") == 0
+        and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    )
+
+
+def create(connection: sqlite3.Connection) -> None:
+    with transaction(connection):
+        if not is_new(connection):
+            return
+        for statement in SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def check(connection: sqlite3.Connection, path: Path) -> None:
+    if pragma(connection, "application_id") != APPLICATION_ID:
+        raise InputError(f"{path}: not a journal of lpengine", hint=move_away(path))
+    version = pragma(connection, "user_version")
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: journal version {version}, this lpengine knows {SCHEMA_VERSION}",
+            hint="use the lpengine that wrote it, or a newer one",
+        )
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise damaged(path, " ".join(str(verdict).split()))
+
+
+def pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the new file's name durable: SQLite syncs its contents only."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A COMMIT that failed for want of space may have rolled back by itself.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours, by result code (sqlite.org/rescode.html)."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise meaning(path, error) from error
+
+
+def meaning(path: Path, error: sqlite3.Error) -> LpengineError:
+    # The low byte is the primary code; errors of the module itself have none.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return NotPermittedError(f"{path}: {error}", hint="run it as root")
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return LockedError(f"{path}: {error}", hint="who has it open: fuser -v FILE")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+        return damaged(path, str(error))
+    return LpengineError(f"{path}: {error}", hint="free space on its file system")
+
+
+def damaged(path: Path, what: str) -> InputError:
+    return InputError(f"{path}: damaged journal: {what}", hint=move_away(path))
+
+
+def move_away(path: Path) -> str:
+    return (
+        f"mv {path} {path}.damaged && rm -f {path}-wal {path}-shm; history is lost, "
+        "`lpengine status` shows what runs"
+    )

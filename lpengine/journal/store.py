@@ -1,0 +1,208 @@
+"""The journal: each step is on disk before it acts, and its end after."""
+
+import json
+import os
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from lpengine.journal.actor import current_actor, now
+from lpengine.journal.database import connect, damaged, transaction, translated
+from lpengine.journal.entries import Entry, RunStatus, StepEntry, StepState
+from lpengine.journal.lock import lock
+from lpengine.journal.steps import decode_step, encode_plan, encode_step
+from lpengine.planner.plan import Plan, Step
+
+JOURNAL_NAME = "journal.sqlite"
+
+
+class Journal:
+    """The journal in a target's state directory.
+
+    Reading one that does not exist gives nothing and creates nothing; the first
+    run creates it. One process writes at a time: hold `lock` around a run. Every
+    method raises `InputError` for a damaged or foreign file, `NotPermittedError`
+    for one out of reach, `LpengineError` when the disk is full or fails.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.path = directory / JOURNAL_NAME
+        self._connection: sqlite3.Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def lock(self, what: str) -> AbstractContextManager[None]:
+        """The lock of this journal's directory (lpengine.journal.lock)."""
+        return lock(self.directory, what)
+
+    # Writing
+
+    def begin_run(
+        self, plan: Plan, build_id: str, start: str, modules: Mapping[str, bytes]
+    ) -> int:
+        """A new open run. `start` is JSON that says how the target was; `modules`
+        are the bytes that undoing may have to load again: they outlive a crash,
+        and go when the run ends well."""
+        with translated(self.path), transaction(self._writable()) as _:
+            cursor = self._writable().execute(
+                "INSERT INTO runs (started, actor, pid, verb, target, build_id,"
+                " state_digest, plan, start, status) VALUES (?,?,?,?,?,?,?,?,?,?)",
+                (
+                    now(),
+                    current_actor(),
+                    os.getpid(),
+                    plan.action,
+                    plan.target,
+                    build_id,
+                    plan.state_digest,
+                    encode_plan(plan).decode(),
+                    start,
+                    RunStatus.RUNNING,
+                ),
+            )
+            run = int(cursor.lastrowid or 0)
+            self._writable().executemany(
+                "INSERT INTO modules (run, name, bytes) VALUES (?,?,?)",
+                [(run, name, data) for name, data in modules.items()],
+            )
+        return run
+
+    def begin_step(self, run: int, step: Step, *, undoing: bool = False) -> int:
+        """Write down that the step is about to act; its index in the run."""
+        with translated(self.path):
+            row = self._writable().execute(
+                'INSERT INTO steps (run, "index", description, undoing, state, begun)'
+                " SELECT ?, count(*), ?, ?, ?, ? FROM steps WHERE run = ?"
+                ' RETURNING "index"',
+                (
+                    run,
+                    msgspec.json.encode(encode_step(step)).decode(),
+                    undoing,
+                    StepState.BEGUN,
+                    now(),
+                    run,
+                ),
+            )
+            return int(row.fetchone()[0])
+
+    def end_step(self, run: int, index: int, state: StepState, error: str = "") -> None:
+        with translated(self.path):
+            self._writable().execute(
+                "UPDATE steps SET state = ?, ended = ?, error = ?"
+                ' WHERE run = ? AND "index" = ?',
+                (state, now(), error, run, index),
+            )
+
+    def begin_undoing(self, run: int, error: str) -> None:
+        """From here on the run can only end where it started."""
+        with translated(self.path):
+            self._writable().execute(
+                "UPDATE runs SET status = ?, error = ? WHERE id = ?",
+                (RunStatus.UNDOING, error, run),
+            )
+
+    def end_run(self, run: int, status: RunStatus, left: Sequence[str] = ()) -> None:
+        """Close a run. What was undone is marked so; a stuck run keeps its modules."""
+        with translated(self.path), transaction(self._writable()) as _:
+            execute = self._writable().execute
+            execute(
+                'UPDATE runs SET status = ?, ended = ?, "left" = ? WHERE id = ?',
+                (status, now(), json.dumps(list(left)), run),
+            )
+            if status in (RunStatus.ROLLED_BACK, RunStatus.RECOVERED):
+                execute(
+                    "UPDATE steps SET state = ? WHERE run = ? AND NOT undoing"
+                    " AND state IN (?, ?)",
+                    (StepState.UNDONE, run, StepState.BEGUN, StepState.DONE),
+                )
+            if status is not RunStatus.STUCK:
+                execute("DELETE FROM modules WHERE run = ?", (run,))
+
+    # Reading
+
+    def entries(self, limit: int = 50) -> tuple[Entry, ...]:
+        """The latest runs, newest first: who, what, when, on which build id."""
+        return self._entries("ORDER BY id DESC LIMIT ?", (limit,))
+
+    def open_run(self) -> Entry | None:
+        """The run that has not ended. Unless somebody holds the lock, its process
+        is dead and `lpengine.engine.recover` has work to do."""
+        found = self._entries(
+            "WHERE status IN (?, ?) ORDER BY id DESC LIMIT 1",
+            (RunStatus.RUNNING, RunStatus.UNDOING),
+        )
+        return found[0] if found else None
+
+    def modules(self, run: int) -> dict[str, bytes]:
+        """The module bytes kept for undoing that run, by patch name."""
+        with translated(self.path):
+            rows = self._readable().execute(
+                "SELECT name, bytes FROM modules WHERE run = ?", (run,)
+            )
+            return {row["name"]: row["bytes"] for row in rows}
+
+    def _entries(self, where: str, values: tuple[object, ...]) -> tuple[Entry, ...]:
+        if self._connection is None and not self.path.exists():
+            return ()
+        with translated(self.path):
+            connection = self._readable()
+            runs = connection.execute(f"SELECT * FROM runs {where}", values).fetchall()
+            return tuple(self._entry(run) for run in runs)
+
+    def _entry(self, run: sqlite3.Row) -> Entry:
+        steps = self._readable().execute(
+            'SELECT * FROM steps WHERE run = ? ORDER BY "index"', (run["id"],)
+        )
+        try:
+            return as_entry(run, steps.fetchall())
+        except (ValueError, KeyError, msgspec.ValidationError) as error:
+            raise damaged(self.path, f"run {run['id']}: {error}") from error
+
+    def _readable(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._connection = connect(self.path)
+        return self._connection
+
+    def _writable(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        return self._readable()
+
+
+def as_entry(run: sqlite3.Row, steps: Sequence[sqlite3.Row]) -> Entry:
+    values = {name: run[name] for name in run.keys()}  # noqa: SIM118 (a Row, no dict)
+    values["status"] = RunStatus(run["status"])
+    values["left"] = tuple(json.loads(run["left"]))
+    return Entry(**values, steps=tuple(as_step(step) for step in steps))
+
+
+def as_step(row: sqlite3.Row) -> StepEntry:
+    return StepEntry(
+        index=row["index"],
+        step=decode_step(json.loads(row["description"])),
+        undoing=bool(row["undoing"]),
+        state=StepState(row["state"]),
+        begun=row["begun"],
+        ended=row["ended"],
+        error=row["error"],
+    )
