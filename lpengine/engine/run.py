@@ -17,7 +17,7 @@ from lpengine.engine.outcome import (
 )
 from lpengine.engine.steps import act
 from lpengine.errors import LpengineError
-from lpengine.journal import Journal, RunStatus, StepState
+from lpengine.journal import BROKEN_OFF, Journal, RunStatus, StepState
 from lpengine.patch.model import Patch
 from lpengine.planner.plan import Step
 from lpengine.targets.base import Target
@@ -114,8 +114,7 @@ class Run:
         """Close the run in the journal. Where that fails the run stays open, and the
         next command finds out from the target how it ended."""
         self.quietly(lambda: self.journal.end_run(self.id, RunStatus(status), left))
-        if status in ("rolled-back", "recovered"):
-            self.steps = [undone(step) for step in self.steps]
+        self.steps = [settled(step, status) for step in self.steps]
         reasons = "; ".join(
             dict.fromkeys(part for part in (error, *self.trouble) if part)
         )
@@ -124,10 +123,18 @@ class Run:
         return outcome
 
 
-def undone(step: StepOutcome) -> StepOutcome:
-    if step.undoing or step.state is StepState.FAILED:
+def settled(step: StepOutcome, status: Status) -> StepOutcome:
+    """What became of a step, now that it is known how the run ended; the journal
+    says the same (Journal.end_run)."""
+    if status == "done" and step.state is StepState.BEGUN:
+        return replace(step, state=StepState.DONE)
+    if status not in ("rolled-back", "recovered") or step.state is StepState.FAILED:
         return step
-    return replace(step, state=StepState.UNDONE)
+    if not step.undoing:
+        return replace(step, state=StepState.UNDONE)
+    if step.state is StepState.BEGUN:
+        return replace(step, state=StepState.FAILED, error=BROKEN_OFF)
+    return step
 
 
 def line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from lpengine.planner.plan import Apply, Load, Revert, Step, Unload
 # How often an undoing step is tried while the target is busy, and how much longer
 # each time: to give up there costs more than to wait.
 TRIES = 3
-PATIENCE = 4
+PATIENCE = 2
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

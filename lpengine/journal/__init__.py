@@ -3,9 +3,10 @@
 from lpengine.journal.entries import Entry, RunStatus, StepEntry, StepState
 from lpengine.journal.lock import Holder, lock, lock_holder
 from lpengine.journal.steps import decode_plan_steps, decode_step, encode_step
-from lpengine.journal.store import Journal
+from lpengine.journal.store import BROKEN_OFF, Journal
 
 __all__ = [
+    "BROKEN_OFF",
     "Entry",
     "Holder",
     "Journal",

@@ -20,6 +20,22 @@ from lpengine.planner.plan import Plan, Step
 
 JOURNAL_NAME = "journal.sqlite"
 
+# The error of an undoing step that a crash interrupted; another one took its place.
+BROKEN_OFF = "broken off"
+
+_BACK = (
+    (False, StepState.BEGUN, StepState.UNDONE, ""),
+    (False, StepState.DONE, StepState.UNDONE, ""),
+    (True, StepState.BEGUN, StepState.FAILED, BROKEN_OFF),
+)
+
+# How the end of a run settles its steps: undoing, state -> state, error.
+SETTLED = {
+    RunStatus.DONE: ((False, StepState.BEGUN, StepState.DONE, ""),),
+    RunStatus.ROLLED_BACK: _BACK,
+    RunStatus.RECOVERED: _BACK,
+}
+
 
 class Journal:
     """The journal in a target's state directory.
@@ -122,18 +138,18 @@ class Journal:
             )
 
     def end_run(self, run: int, status: RunStatus, left: Sequence[str] = ()) -> None:
-        """Close a run. What was undone is marked so; a stuck run keeps its modules."""
+        """Close a run and settle its steps. A stuck run keeps its modules."""
         with translated(self.path), transaction(self._writable()) as _:
             execute = self._writable().execute
             execute(
                 'UPDATE runs SET status = ?, ended = ?, "left" = ? WHERE id = ?',
                 (status, now(), json.dumps(list(left)), run),
             )
-            if status in (RunStatus.ROLLED_BACK, RunStatus.RECOVERED):
+            for undoing, was, state, error in SETTLED.get(status, ()):
                 execute(
-                    "UPDATE steps SET state = ? WHERE run = ? AND NOT undoing"
-                    " AND state IN (?, ?)",
-                    (StepState.UNDONE, run, StepState.BEGUN, StepState.DONE),
+                    "UPDATE steps SET state = ?, error = ?"
+                    " WHERE run = ? AND undoing = ? AND state = ?",
+                    (state, error, run, undoing, was),
                 )
             if status is not RunStatus.STUCK:
                 execute("DELETE FROM modules WHERE run = ?", (run,))
