@@ -1,1 +1,65 @@
-"""Live patches on x86-64: built, proved, planned, applied and taken back."""
+"""Live patches on x86-64: built, proved, planned, applied and taken back.
+
+What a test harness uses is here: `from lpengine import apply, create_machine`. The
+names are loaded when first used, so that `import lpengine` costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+# Public name to the module that has it.
+_EXPORTS = {
+    "apply": "lpengine.api",
+    "build_asm": "lpengine.api",
+    "build_c": "lpengine.api",
+    "call": "lpengine.api",
+    "create_machine": "lpengine.api",
+    "emulate": "lpengine.api",
+    "explain": "lpengine.api",
+    "history": "lpengine.api",
+    "inspect": "lpengine.api",
+    "plan": "lpengine.api",
+    "plan_revert": "lpengine.api",
+    "replace": "lpengine.api",
+    "revert": "lpengine.api",
+    "status": "lpengine.api",
+    "unload": "lpengine.api",
+    "BusyError": "lpengine.errors",
+    "FaultError": "lpengine.errors",
+    "InputError": "lpengine.errors",
+    "LpengineError": "lpengine.errors",
+    "RefusedError": "lpengine.errors",
+    "StuckError": "lpengine.errors",
+    "TargetError": "lpengine.errors",
+    "Image": "lpengine.elf",
+    "open_image": "lpengine.elf",
+    "Patch": "lpengine.patch.model",
+    "load_payload": "lpengine.patch.xen.reader",
+    "Facts": "lpengine.planner",
+    "Finding": "lpengine.planner",
+    "Guidance": "lpengine.planner",
+    "Plan": "lpengine.planner",
+    "Policy": "lpengine.planner",
+    "Verdict": "lpengine.planner",
+    "EmulatedMachine": "lpengine.machine",
+    "open_machine": "lpengine.machine",
+    "Loader": "lpengine.loader",
+    "MachineTarget": "lpengine.targets",
+    "Target": "lpengine.targets",
+    "open_target": "lpengine.targets",
+    "Outcome": "lpengine.engine",
+}
+
+__all__ = sorted(_EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'lpengine' has no attribute {name!r}")
+    value = getattr(import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_EXPORTS])

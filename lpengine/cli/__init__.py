@@ -1,0 +1,121 @@
+"""Parses, dispatches and turns errors into exit codes; one file a verb."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from lpengine.errors import LpengineError
+
+# Verb to one line of help: `lpengine --help` must not import the verbs.
+VERBS = {
+    "inspect": "Show what a patch module holds.",
+    "plan": "Say what applying would do, and why not; change nothing.",
+    "emulate": "Apply to a throw-away emulated machine, watch, take back.",
+    "apply": "Plan, load and apply patch modules.",
+    "revert": "Take applied patches back, newest first.",
+    "replace": "Put one cumulative patch in the place of all applied ones.",
+    "unload": "Remove patches that are not applied.",
+    "status": "Show booted and effective state and the patch stack.",
+    "history": "Show who did what, when, on which build id.",
+    "explain": "Explain a finding's code.",
+    "build": "Make a patch module from C or assembly.",
+    "machine": "Make an emulated machine; call functions in it.",
+}
+
+EPILOG = """\b
+Exit codes: 0 done or nothing to do; 2 wrong command line; 4 no such patch or
+target; 5 not permitted; 6 another lpengine is at work; 10 refused; 11 warnings
+with --strict; 12 temporary, try again; 13 module rejected; 14 inconclusive; 20
+applied, tasks pending; 23 failed and rolled back; 24 stuck: follow the guidance;
+1 a defect of lpengine."""
+
+
+class VerbGroup(click.Group):
+    """A group whose commands are modules of this package, imported when used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command = import_module(f"lpengine.cli.{name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=VerbGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+)
+@click.version_option(package_name="lpengine")
+def lpengine() -> None:
+    """Build, prove, plan, apply and take back live patches on x86-64.
+
+    Every verb takes --json; every finding has a code that `lpengine explain`
+    tells more about.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line and exit with its documented code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns the exit code."""
+    as_json = "--json" in arguments
+    try:
+        code = lpengine.main(
+            list(arguments), prog_name="lpengine", standalone_mode=False
+        )
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("lpengine: interrupted", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader went away (lpengine status | head): nothing to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except LpengineError as error:
+        show_error(error, as_json)
+        return error.exit_code
+    except Exception as error:  # a traceback is for us, not for an operator
+        if os.environ.get("LPENGINE_DEBUG"):
+            raise
+        message = f"unexpected {type(error).__name__}: {error}"
+        hint = "this is a defect of lpengine; LPENGINE_DEBUG=1 shows where"
+        show_error(LpengineError(message, hint=hint), as_json)
+        return 1
+
+
+def show_error(error: LpengineError, as_json: bool) -> None:
+    """One line, and the way out; as a document on stdout with --json."""
+    if as_json:
+        from lpengine.report.documents import error_document, to_json
+
+        click.echo(to_json(error_document(error)))
+        return
+    click.echo(f"lpengine: {error.message}", err=True)
+    report = getattr(error, "report", "")
+    if report:
+        click.echo(report.rstrip(), err=True)
+    for line in getattr(error, "left", ()):
+        click.echo(f"  left: {line}", err=True)
+    if error.hint:
+        click.echo(f"  hint: {error.hint}", err=True)

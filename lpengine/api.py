@@ -1,0 +1,423 @@
+"""One function a verb, each a straight line: read, observe, decide, act, show.
+Read this first. Test harnesses call the same functions through `lpengine`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from lpengine import planner
+from lpengine.compile import DEFAULT_COMPILER
+from lpengine.elf import open_image, parse_image
+from lpengine.engine import Event, Outcome, execute, recover
+from lpengine.errors import ElfError, NotFoundError, UsageError
+from lpengine.journal import Journal, lock
+from lpengine.machine import EmulatedMachine, open_machine
+from lpengine.machine import create_machine as make_machine
+from lpengine.patch.model import Patch
+from lpengine.patch.xen import build
+from lpengine.patch.xen.reader import load_payload
+from lpengine.planner import Code, Facts, PatchState, Plan, Policy, Verdict
+from lpengine.report.values import (
+    Acted,
+    CallComparison,
+    CallResult,
+    Emulated,
+    FunctionChange,
+    History,
+    Inspection,
+    Planned,
+    Status,
+)
+from lpengine.targets import DEFAULT_TIMEOUT, MachineTarget, Target, open_target
+
+Notify = Callable[[Event], None]
+Decide = Callable[[Facts], Plan]
+
+DEFAULT_POLICY = Policy()
+
+
+def inspect(path: str | Path, *, name: str = "") -> Inspection:
+    """What a patch module holds. Never refuses: violations are part of it."""
+    patch = load_payload(Path(path), name)
+    try:
+        image = parse_image(patch.raw, str(path))
+    except ElfError:
+        image = None
+    return Inspection(str(path), patch, image)
+
+
+def plan(
+    payloads: Sequence[str | Path],
+    target: str | Target,
+    policy: Policy = DEFAULT_POLICY,
+    *,
+    replace: bool = False,
+) -> Planned:
+    """What applying the modules in that order (or replacing everything by the one
+    module) would do, and why not. Changes nothing."""
+    patches = read(payloads)
+    decide = replacing(patches, policy) if replace else applying(patches, policy)
+    return observe_and_decide(opened(target), patches, decide)
+
+
+def plan_revert(
+    names: Sequence[str], target: str | Target, *, everything: bool = False
+) -> Planned:
+    """What taking the named patches back would do. Changes nothing."""
+    return observe_and_decide(opened(target), (), reverting(names, everything))
+
+
+def apply(
+    payloads: Sequence[str | Path],
+    target: str | Target,
+    policy: Policy = DEFAULT_POLICY,
+    *,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    strict: bool = False,
+    notify: Notify | None = None,
+) -> Acted:
+    """Load and apply the modules, in order: the plan, and one stage more."""
+    patches = read(payloads)
+    decide = applying(patches, policy)
+    return act("apply", opened(target), patches, decide, timeout, strict, notify)
+
+
+def replace(
+    payload: str | Path,
+    target: str | Target,
+    policy: Policy = DEFAULT_POLICY,
+    *,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    strict: bool = False,
+    notify: Notify | None = None,
+) -> Acted:
+    """Revert everything and apply the module, in one stop of the target."""
+    patches = read([payload])
+    decide = replacing(patches, policy)
+    return act("replace", opened(target), patches, decide, timeout, strict, notify)
+
+
+def revert(
+    names: Sequence[str],
+    target: str | Target,
+    *,
+    everything: bool = False,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    notify: Notify | None = None,
+) -> Acted:
+    """Take the named patches back, newest first; all of them with `everything`."""
+    decide = reverting(names, everything)
+    return act("revert", opened(target), (), decide, timeout, False, notify)
+
+
+def unload(
+    names: Sequence[str],
+    target: str | Target,
+    *,
+    everything: bool = False,
+    notify: Notify | None = None,
+) -> Acted:
+    """Remove patches that are loaded and not applied."""
+
+    def decide(facts: Facts) -> Plan:
+        wanted = checked_names(facts) if everything else tuple(names)
+        return planner.plan_unload(wanted, facts, DEFAULT_POLICY)
+
+    return act("unload", opened(target), (), decide, DEFAULT_TIMEOUT, False, notify)
+
+
+def status(target: str | Target) -> Status:
+    """What runs now, observed on the target itself."""
+    there = opened(target)
+    facts = there.facts()
+    with Journal(there.state_directory) as journal:
+        broken = journal.open_run()
+    return Status(facts, broken.verb if broken else "")
+
+
+def history(target: str | Target, limit: int = 50) -> History:
+    """What was done to a target, newest first."""
+    there = opened(target)
+    with Journal(there.state_directory) as journal:
+        return History(there.name, tuple(journal.entries(limit)))
+
+
+def explain(code: str) -> Code:
+    """The catalogue's entry for "LP-SHP-171" or "FUNCTION_TOO_SHORT"."""
+    return planner.explain(code)
+
+
+def emulate(
+    payloads: Sequence[str | Path],
+    image: str | Path,
+    policy: Policy = DEFAULT_POLICY,
+    *,
+    cpus: int = 1,
+    calls: Sequence[tuple[str, Sequence[str], str]] = (),
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    state_directory: str | Path,
+) -> Emulated:
+    """Apply to a throw-away machine made of `image`, make each call (function,
+    arguments, returns) before, with and after the patch, and take it back."""
+    machine = EmulatedMachine.from_image(open_image(Path(image)), cpus=cpus)
+    target = MachineTarget(machine, f"emulated:{image}", Path(state_directory))
+    pristine = image_memory(machine)
+    before = [make_call(machine, *each) for each in calls]
+    started = image_memory(machine)
+    acted = apply(payloads, target, policy, timeout=timeout)
+    if acted.outcome is None or acted.outcome.status != "done":
+        return Emulated(acted, (), image_memory(machine) == pristine)
+    unpatched = image_memory(machine)
+    patched = [make_call(machine, *each) for each in calls]
+    kept = image_memory(machine) == unpatched
+    revert((), target, everything=True, timeout=timeout)
+    unload((), target, everything=True)
+    restored = image_memory(machine) == started if kept else not target.facts().loaded
+    reverted = [make_call(machine, *each) for each in calls]
+    compared = tuple(
+        CallComparison(" ".join([name, *arguments]), *results)
+        for (name, arguments, _), *results in zip(
+            calls, before, patched, reverted, strict=True
+        )
+    )
+    return Emulated(acted, compared, restored)
+
+
+def build_c(
+    source: str | Path,
+    replacements: Mapping[str, str],
+    image: str | Path,
+    *,
+    name: str = "",
+    depends: str | Path | None = None,
+    modinfo: Sequence[tuple[str, str]] = (),
+    compiler: str = DEFAULT_COMPILER,
+) -> build.Built:
+    """Compile replacements (old function to new one) into a payload for `image`;
+    `depends` is the module below it in the stack."""
+    return build.build_c(
+        Path(source),
+        replacements,
+        open_image(Path(image)),
+        name=name or Path(source).stem,
+        depends=build_id_of(depends),
+        modinfo=modinfo,
+        compiler=compiler,
+    )
+
+
+def build_asm(
+    function: str,
+    code: str,
+    image: str | Path,
+    *,
+    name: str = "",
+    depends: str | Path | None = None,
+    modinfo: Sequence[tuple[str, str]] = (),
+) -> build.Built:
+    """Assemble `code` into a payload that runs in the place of `function`."""
+    return build.build_asm(
+        function,
+        code,
+        open_image(Path(image)),
+        name=name or function.rpartition("#")[2],
+        depends=build_id_of(depends),
+        modinfo=modinfo,
+    )
+
+
+def create_machine(
+    directory: str | Path,
+    image: str | Path,
+    *,
+    cpus: int = 1,
+    features: Sequence[int] = (),
+) -> EmulatedMachine:
+    """Make an emulated machine that outlives the process, in a new directory."""
+    return make_machine(Path(directory), Path(image), cpus=cpus, features=features)
+
+
+def call(
+    directory: str | Path,
+    function: str,
+    arguments: Sequence[str] = (),
+    *,
+    returns: str = "int",
+    cpu: int = 0,
+    budget: int = 10_000_000,
+) -> CallResult:
+    """Call a function of the machine in `directory`. Arguments that read as
+    integers are integers, all others strings; `returns` is int, string or
+    bytes:N. `FaultError` where it faults, and then nothing has changed."""
+    with lock(Path(directory), "machine call"):
+        machine = open_machine(Path(directory))
+        MachineTarget(machine, f"emulated:{directory}", Path(directory))
+        return make_call(machine, function, arguments, returns, cpu, budget)
+
+
+# What the verbs share, in the order of the stages.
+
+
+def read(payloads: Sequence[str | Path]) -> tuple[Patch, ...]:
+    return tuple(load_payload(Path(path)) for path in payloads)
+
+
+def opened(target: str | Target) -> Target:
+    return open_target(target) if isinstance(target, str) else target
+
+
+def applying(patches: Sequence[Patch], policy: Policy) -> Decide:
+    return lambda facts: planner.plan_apply(patches, facts, policy)
+
+
+def replacing(patches: Sequence[Patch], policy: Policy) -> Decide:
+    if len(patches) != 1:
+        raise UsageError("replace takes one module", hint="build a cumulative one")
+    return lambda facts: planner.plan_replace(patches[0], facts, policy)
+
+
+def reverting(names: Sequence[str], everything: bool) -> Decide:
+    def decide(facts: Facts) -> Plan:
+        wanted = tuple(reversed(facts.applied)) if everything else tuple(names)
+        return planner.plan_revert(wanted, facts, DEFAULT_POLICY)
+
+    return decide
+
+
+def checked_names(facts: Facts) -> tuple[str, ...]:
+    """The loaded patches that are not applied, newest first."""
+    loaded = reversed(facts.loaded)
+    return tuple(p.name for p in loaded if p.state is PatchState.CHECKED)
+
+
+def observe(target: Target, patches: tuple[Patch, ...]) -> Facts:
+    """Facts that cover the given patches and all that are on the target."""
+    loaded = [target.module(patch.name) for patch in target.facts().loaded]
+    return target.facts((*patches, *loaded))
+
+
+def observe_and_decide(
+    target: Target, patches: tuple[Patch, ...], decide: Decide
+) -> Planned:
+    facts = observe(target, patches)
+    return Planned(decide(facts), patches, facts)
+
+
+def act(
+    verb: str,
+    target: Target,
+    patches: tuple[Patch, ...],
+    decide: Decide,
+    timeout: timedelta,
+    strict: bool,
+    notify: Notify | None,
+) -> Acted:
+    """Plan and carry out under the target's lock, first undoing what an earlier
+    run left half done."""
+    with lock(target.state_directory, verb), Journal(target.state_directory) as journal:
+        recovered = recover(target, journal)
+        planned = observe_and_decide(target, patches, decide)
+        if planned.plan.verdict is Verdict.REFUSED or (strict and warned(planned.plan)):
+            return Acted(planned, None, recovered=recovered)
+        outcome = carry_out(planned, target, journal, timeout, notify)
+        after = observe(target, patches)
+        return Acted(planned, outcome, changes(planned, after), recovered, after)
+
+
+def carry_out(
+    planned: Planned,
+    target: Target,
+    journal: Journal,
+    timeout: timedelta,
+    notify: Notify | None,
+) -> Outcome:
+    patches = {patch.name: patch for patch in planned.patches}
+    return execute(
+        planned.plan, target, journal, patches, timeout=timeout, notify=notify
+    )
+
+
+def warned(plan: Plan) -> bool:
+    return any(f.severity is planner.Severity.WARN for f in plan.findings)
+
+
+def changes(planned: Planned, after: Facts) -> tuple[FunctionChange, ...]:
+    """The functions whose bytes differ between two observations. One that only
+    either of them covers (its patch came or went) is compared with the file."""
+    both = {**after.code, **planned.facts.code}
+    return tuple(
+        FunctionChange(fact.symbol, address, was, now)
+        for address, fact in sorted(both.items())
+        if (was := live_bytes(planned.facts, address, fact.shipped))
+        != (now := live_bytes(after, address, fact.shipped))
+    )
+
+
+def live_bytes(facts: Facts, address: int, otherwise: bytes) -> bytes:
+    fact = facts.code.get(address)
+    return fact.live if fact else otherwise
+
+
+def build_id_of(payload: str | Path | None) -> str:
+    if payload is None:
+        return ""
+    patch = load_payload(Path(payload))
+    if not patch.build_id:
+        raise NotFoundError(
+            f"{payload}: no build id to depend on",
+            hint="name a patch module that has a .note.gnu.build-id",
+        )
+    return patch.build_id
+
+
+def image_memory(machine: EmulatedMachine) -> bytes:
+    """Every byte of the image as it is in the machine's memory now."""
+    image = machine.image.image
+    return b"".join(
+        machine.read(segment.address + machine.image.bias, segment.memory_size)
+        for segment in image.segments
+        if segment.is_load
+    )
+
+
+def make_call(
+    machine: EmulatedMachine,
+    function: str,
+    arguments: Sequence[str],
+    returns: str,
+    cpu: int = 0,
+    budget: int = 10_000_000,
+) -> CallResult:
+    shape, size = parse_returns(returns)
+    values = [parse_argument(argument) for argument in arguments]
+    result = machine.call_by_name(function, values, budget=budget, cpu=cpu)
+    value: int | str | bytes = result
+    if shape == "string":
+        value = machine.read_string(result)
+    elif shape == "bytes":
+        value = machine.read(result, size)
+    return CallResult(function, tuple(arguments), returns, value)
+
+
+def parse_returns(returns: str) -> tuple[str, int]:
+    shape, _, size = returns.partition(":")
+    if shape in ("int", "string") and not size:
+        return shape, 0
+    if shape == "bytes" and size.isdecimal() and 0 < int(size) <= 1 << 20:
+        return shape, int(size)
+    raise UsageError(
+        f"cannot return {returns!r}", hint="int, string or bytes:N with N up to 1 MiB"
+    )
+
+
+def parse_argument(text: str) -> int | str | bytes:
+    """ "12", "-1" and "0xff" are integers, "hex:00ff" a buffer, else a string."""
+    if text.startswith("hex:"):
+        try:
+            return bytes.fromhex(text[4:])
+        except ValueError:
+            raise UsageError(f"{text!r} is not hexadecimal") from None
+    try:
+        return int(text, 0)
+    except ValueError:
+        return text

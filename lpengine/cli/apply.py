@@ -1,0 +1,55 @@
+"""lpengine apply"""
+
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from lpengine import api
+from lpengine.cli.acting import show_action, show_dry_run
+from lpengine.cli.options import (
+    DRY_RUN,
+    JSON,
+    LIVE_PATCHING,
+    NODEPS,
+    PAYLOADS,
+    STRICT,
+    TARGET,
+    TIMEOUT,
+)
+from lpengine.planner import Policy
+from lpengine.report.progress import notify
+
+
+@click.command("apply")
+@PAYLOADS
+@TARGET
+@NODEPS
+@LIVE_PATCHING
+@TIMEOUT
+@DRY_RUN
+@STRICT
+@JSON
+def command(
+    payloads: tuple[Path, ...],
+    target_uri: str,
+    nodeps: bool,
+    live_patching: bool,
+    timeout: timedelta,
+    dry_run: bool,
+    strict: bool,
+    as_json: bool,
+) -> int:
+    """Load and apply MODULE... to TARGET, in that order, and show each redirected
+    function before and after.
+
+    All or nothing: a step that fails undoes the steps before it. Applying what is
+    applied already does nothing and succeeds.
+    """
+    policy = Policy(nodeps=nodeps, live_patching=live_patching)
+    if dry_run:
+        return show_dry_run(api.plan(payloads, target_uri, policy), as_json, strict)
+    acted = api.apply(
+        payloads, target_uri, policy, timeout=timeout, strict=strict, notify=notify
+    )
+    return show_action(acted, as_json, strict)

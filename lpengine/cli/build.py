@@ -1,0 +1,136 @@
+"""lpengine build: c and asm"""
+
+import hashlib
+from pathlib import Path
+
+import click
+
+from lpengine import api
+from lpengine.cli.options import JSON, Decorator, parse_pairs
+from lpengine.compile import DEFAULT_COMPILER
+from lpengine.patch.xen.build import Built
+from lpengine.report import shapes
+from lpengine.report.documents import to_json
+from lpengine.report.files import write_whole
+from lpengine.report.table import show
+
+IMAGE: Decorator = click.option(
+    "--image",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The running image's ELF file with symbols (xen-syms).",
+)
+OUTPUT: Decorator = click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path)
+)
+NAME: Decorator = click.option("--name", default="", help="Name of the patch.")
+DEPENDS: Decorator = click.option(
+    "--depends",
+    type=click.Path(path_type=Path),
+    help="The module below it in the stack; without, it goes onto the image.",
+)
+MODINFO: Decorator = click.option(
+    "--modinfo", multiple=True, metavar="KEY=VALUE", help="Metadata; may be repeated."
+)
+
+
+@click.group("build")
+def command() -> None:
+    """Make a patch module from C or assembly. The same input gives the same
+    bytes."""
+
+
+@command.command("c")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--replace",
+    "replacements",
+    multiple=True,
+    required=True,
+    metavar="FUNCTION[=NEW]",
+    help="Put SOURCE's NEW (default: of the same name) in the place of the image's "
+    "FUNCTION; a static is path/file.c#name. May be repeated.",
+)
+@IMAGE
+@OUTPUT
+@NAME
+@DEPENDS
+@MODINFO
+@click.option("--compiler", default=DEFAULT_COMPILER, show_default=True)
+@JSON
+def build_c(
+    source: Path,
+    replacements: tuple[str, ...],
+    image: Path,
+    output: Path,
+    name: str,
+    depends: Path | None,
+    modinfo: tuple[str, ...],
+    compiler: str,
+    as_json: bool,
+) -> int:
+    """Compile the C file SOURCE into a module that replaces functions of an image.
+
+    Build ids, sizes and expectations are taken from the image; hooks are carried
+    from the source's .livepatch.hooks.* sections.
+    """
+    built = api.build_c(
+        source,
+        dict(map(parse_replacement, replacements)),
+        image,
+        name=name,
+        depends=depends,
+        modinfo=parse_pairs(modinfo, "--modinfo"),
+        compiler=compiler,
+    )
+    return deliver(built, output, as_json)
+
+
+@command.command("asm")
+@click.option("--function", required=True, help="The image's function to replace.")
+@click.option("--code", required=True, help="Intel syntax: 'mov eax, -38; ret'.")
+@IMAGE
+@OUTPUT
+@NAME
+@DEPENDS
+@MODINFO
+@JSON
+def build_asm(
+    function: str,
+    code: str,
+    image: Path,
+    output: Path,
+    name: str,
+    depends: Path | None,
+    modinfo: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Assemble CODE into a module that runs in the place of a function: the
+    emergency stop for a vulnerable entry point. Needs no compiler."""
+    built = api.build_asm(
+        function,
+        code,
+        image,
+        name=name,
+        depends=depends,
+        modinfo=parse_pairs(modinfo, "--modinfo"),
+    )
+    return deliver(built, output, as_json)
+
+
+def parse_replacement(text: str) -> tuple[str, str]:
+    """FUNCTION[=NEW]; a static's NEW is by default its name without the file."""
+    old, _, new = text.partition("=")
+    return old, new or old.rpartition("#")[2]
+
+
+def deliver(built: Built, output: Path, as_json: bool) -> int:
+    write_whole(output, built.payload)
+    digest = hashlib.sha256(built.payload).hexdigest()
+    if as_json:
+        show([to_json(shapes.build_document(built, output, digest))])
+        return 0
+    functions = ", ".join(built.functions)
+    show([f"{output}: {functions}, build id {built.build_id}"])
+    show(f"note: {note}" for note in built.notes)
+    return 0

@@ -1,0 +1,88 @@
+"""Options that several verbs share."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+JSON: Decorator = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print one JSON document (see docs/json.md).",
+)
+
+TARGET: Decorator = click.option(
+    "--target",
+    "target_uri",
+    required=True,
+    metavar="TARGET",
+    envvar="LPENGINE_TARGET",
+    show_envvar=True,
+    help="Where the patch lives: emulated:DIR.",
+)
+
+PAYLOADS: Decorator = click.argument(
+    "payloads",
+    nargs=-1,
+    required=True,
+    metavar="MODULE...",
+    type=click.Path(path_type=Path),
+)
+
+PAYLOAD: Decorator = click.argument(
+    "payload", metavar="MODULE", type=click.Path(path_type=Path)
+)
+
+NAMES: Decorator = click.argument("names", nargs=-1, metavar="NAME...")
+
+NODEPS: Decorator = click.option(
+    "--nodeps",
+    is_flag=True,
+    help="Do not require that .livepatch.depends names the top of the stack.",
+)
+
+STRICT: Decorator = click.option(
+    "--strict", is_flag=True, help="Treat warnings as reasons to stop (exit code 11)."
+)
+
+LIVE_PATCHING: Decorator = click.option(
+    "--live-patching/--no-live-patching",
+    default=True,
+    show_default=True,
+    help="Whether policy allows live patches here; without, the plan says reboot.",
+)
+
+
+def _timeout(_: click.Context, __: click.Parameter, milliseconds: float) -> timedelta:
+    return timedelta(milliseconds=milliseconds)
+
+
+TIMEOUT: Decorator = click.option(
+    "--timeout",
+    type=click.FloatRange(min=1),
+    default=1000,
+    show_default=True,
+    metavar="MS",
+    callback=_timeout,
+    help="How long to wait for the CPUs to leave the functions, in milliseconds.",
+)
+
+DRY_RUN: Decorator = click.option(
+    "--dry-run", is_flag=True, help="Plan only; the same as the verb `plan`."
+)
+
+
+def parse_pairs(values: tuple[str, ...], option: str) -> tuple[tuple[str, str], ...]:
+    """KEY=VALUE options as pairs; click.BadParameter where the = is missing."""
+    pairs = []
+    for value in values:
+        key, equals, rest = value.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE", param_hint=option)
+        pairs.append((key, rest))
+    return tuple(pairs)

@@ -1,0 +1,80 @@
+"""Code as rows of text: with the relocations of a module, or as it is in memory."""
+
+from collections.abc import Mapping, Sequence
+
+from lpengine.arch import disassemble
+from lpengine.elf import Image
+from lpengine.elf.constants import RelocationType
+from lpengine.patch.model import FunctionPatch, Patch, PatchRelocation
+from lpengine.planner import Facts
+
+
+def memory_rows(
+    code: bytes, address: int, names: Mapping[int, str], limit: int = 0
+) -> list[str]:
+    """Rows of live code; `names` says what direct branches lead to. With a limit,
+    a last row says how much was left out."""
+    instructions = disassemble(code, address)
+    rows = []
+    for instruction in instructions[: limit or None]:
+        target = names.get(instruction.target) if instruction.target else None
+        note = f"  <{target}>" if target else ""
+        rows.append(row(instruction.address, instruction.bytes, instruction.text, note))
+    if limit and len(instructions) > limit:
+        rows.append(f"... {len(instructions) - limit} more instructions")
+    return rows
+
+
+def module_rows(
+    patch: Patch, image: Image | None, function: FunctionPatch
+) -> list[str]:
+    """Rows of a replacement as the module holds it, addresses counted from its
+    start, each relocation behind the instruction whose bytes it fills in."""
+    if image is None or not function.new_section:
+        return []
+    section = image.sections[function.new_section]
+    end = function.new_offset + function.new_size
+    code = bytes(image.section_data(section)[function.new_offset : end])
+    fixes = relocations_of(patch, function)
+    rows = []
+    for instruction in disassemble(code, 0):
+        notes = [
+            f"  {relocation_name(r.type)} {r.symbol or 'section'}{r.addend:+#x}"
+            for offset, r in fixes
+            if instruction.address <= offset < instruction.end
+        ]
+        rows.append(
+            row(instruction.address, instruction.bytes, instruction.text, *notes)
+        )
+    return rows
+
+
+def relocations_of(
+    patch: Patch, function: FunctionPatch
+) -> Sequence[tuple[int, PatchRelocation]]:
+    return [
+        (r.offset - function.new_offset, r)
+        for r in patch.relocations
+        if r.section_index == function.new_section
+    ]
+
+
+def row(address: int, code: bytes, text: str, *notes: str) -> str:
+    return f"{address:16x}  {code.hex(' '):<30}  {text}{''.join(notes)}"
+
+
+def relocation_name(number: int) -> str:
+    """The psABI's name, or the number of a type it does not have."""
+    try:
+        return RelocationType(number).name
+    except ValueError:
+        return f"relocation {number}"
+
+
+def known_names(facts: Facts) -> dict[int, str]:
+    """Address to name for everything these facts can name."""
+    names = {code.address: code.symbol for code in facts.code.values()}
+    for symbols in facts.symbols.values():
+        for symbol in symbols:
+            names.setdefault(symbol.address, symbol.name)
+    return names

@@ -1,0 +1,307 @@
+"""The JSON documents, one a verb: typed, versioned, described in docs/json.md.
+
+Keys are contracts: a key may be added under the same version; one that changes
+its meaning or goes away makes a new version. Addresses and build ids are
+hexadecimal strings, sizes integers of bytes.
+"""
+
+from typing import Any
+
+import msgspec
+
+from lpengine.errors import LpengineError, RefusedError, StuckError, TargetError
+
+
+class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """The root of every document: `schema` is "lpengine/VERB/VERSION"."""
+
+    schema: str
+
+
+class FindingRow(msgspec.Struct, frozen=True, kw_only=True):
+    code: str
+    id: str
+    severity: str
+    cause: str
+    errno: str
+    patch: str
+    subject: str
+    observed: str
+    needed: str
+    remedy: str
+    guidance: str
+    retryable: bool
+    evidence: dict[str, str | int | list[str]]
+
+
+class StepRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`do` is load, apply, revert, replace or unload."""
+
+    do: str
+    patch: str
+    sha256: str = ""
+    nodeps: bool = False
+    replaces: list[str] = []
+
+
+class PlanDocument(Document, frozen=True, kw_only=True):
+    """lpengine/plan/1. `tasks` is empty for "No action required"."""
+
+    target: str
+    action: str
+    verdict: str
+    steps: list[StepRow]
+    findings: list[FindingRow]
+    tasks: list[str]
+    state_digest: str
+    build_id: str
+    version: str
+
+
+class StepResult(msgspec.Struct, frozen=True, kw_only=True):
+    """`state` is begun, done, failed or undone; `undoing` steps undo others."""
+
+    step: StepRow
+    state: str
+    undoing: bool
+    error: str
+
+
+class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
+    function: str
+    address: str
+    before: list[str]
+    after: list[str]
+
+
+class OutcomeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`status` is done, nothing, rolled-back, recovered or stuck."""
+
+    status: str
+    run: int
+    steps: list[StepResult]
+    error: str
+    cause: str
+    left: list[str]
+
+
+class ActionDocument(Document, frozen=True, kw_only=True):
+    """lpengine/action/1: apply, revert, replace and unload. `outcome` is null where
+    nothing was attempted, because of the plan or of --dry-run."""
+
+    plan: PlanDocument
+    outcome: OutcomeRow | None
+    recovered: OutcomeRow | None
+    changes: list[ChangeRow]
+
+
+class CallDocument(Document, frozen=True, kw_only=True):
+    """lpengine/call/1. Bytes are hexadecimal."""
+
+    function: str
+    arguments: list[str]
+    returns: str
+    value: int | str
+
+
+class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
+    call: str
+    before: int | str
+    patched: int | str
+    reverted: int | str
+
+
+class EmulationDocument(Document, frozen=True, kw_only=True):
+    """lpengine/emulation/1."""
+
+    action: ActionDocument
+    calls: list[ComparisonRow]
+    restored: bool
+
+
+class LoadedRow(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    state: str
+    build_id: str
+    depends: str
+    functions: list[str]
+    reverted: bool
+    metadata: dict[str, str]
+
+
+class StatusDocument(Document, frozen=True, kw_only=True):
+    """lpengine/status/1. `effective` lists what was applied onto the booted image,
+    bottom of the stack first; `interrupted` is the verb of a broken-off run."""
+
+    target: str
+    booted_version: str
+    booted_build_id: str
+    effective_build_id: str
+    effective: list[str]
+    patches: list[LoadedRow]
+    busy: list[str]
+    interrupted: str
+
+
+class HistoryRow(msgspec.Struct, frozen=True, kw_only=True):
+    run: int
+    started: str
+    ended: str
+    actor: str
+    verb: str
+    status: str
+    build_id: str
+    error: str
+    left: list[str]
+    steps: list[StepResult]
+
+
+class HistoryDocument(Document, frozen=True, kw_only=True):
+    """lpengine/history/1, newest first."""
+
+    target: str
+    runs: list[HistoryRow]
+
+
+class FunctionRow(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    kind: str
+    old_address: str
+    old_size: int
+    new_size: int
+    expectation: str
+    disassembly: list[str]
+
+
+class SectionRow(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    size: int
+    alignment: int
+    flags: str
+
+
+class RelocationRow(msgspec.Struct, frozen=True, kw_only=True):
+    section: str
+    offset: str
+    type: str
+    symbol: str
+    addend: int
+
+
+class ViolationRow(msgspec.Struct, frozen=True, kw_only=True):
+    cause: str
+    errno: str
+    subject: str
+    observed: str
+    needed: str
+
+
+class InspectDocument(Document, frozen=True, kw_only=True):
+    """lpengine/inspect/1."""
+
+    path: str
+    name: str
+    sha256: str
+    size: int
+    build_id: str
+    depends: str
+    image_build_id: str
+    functions: list[FunctionRow]
+    hooks: dict[str, list[str]]
+    metadata: dict[str, str]
+    notes: dict[str, str]
+    undefined: list[str]
+    new_symbols: list[str]
+    sections: list[SectionRow]
+    relocations: list[RelocationRow]
+    alternatives: int
+    violations: list[ViolationRow]
+
+
+class ExplainDocument(Document, frozen=True, kw_only=True):
+    """lpengine/explain/1."""
+
+    code: str
+    id: str
+    summary: str
+    detection: str
+    remedy: str
+    guidance: str
+    source: str
+    text: str
+
+
+class BuildDocument(Document, frozen=True, kw_only=True):
+    """lpengine/build/1."""
+
+    path: str
+    name: str
+    size: int
+    sha256: str
+    build_id: str
+    functions: list[str]
+    notes: list[str]
+
+
+class MachineDocument(Document, frozen=True, kw_only=True):
+    """lpengine/machine/1."""
+
+    directory: str
+    image_build_id: str
+    version: str
+    cpus: int
+
+
+class ErrorDocument(Document, frozen=True, kw_only=True):
+    """lpengine/error/1: what any verb prints when it raises."""
+
+    error: str
+    message: str
+    hint: str
+    exit_code: int
+    cause: str
+    errno: str
+    codes: list[str]
+    left: list[str]
+    report: str
+
+
+DOCUMENTS: tuple[type[Document], ...] = (
+    PlanDocument,
+    ActionDocument,
+    EmulationDocument,
+    CallDocument,
+    StatusDocument,
+    HistoryDocument,
+    InspectDocument,
+    ExplainDocument,
+    BuildDocument,
+    MachineDocument,
+    ErrorDocument,
+)
+
+
+def to_json(document: Document) -> str:
+    """Indented JSON, keys in the order of the type."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+
+
+def error_document(error: LpengineError) -> ErrorDocument:
+    return ErrorDocument(
+        schema="lpengine/error/1",
+        error=type(error).__name__,
+        message=error.message,
+        hint=error.hint,
+        exit_code=error.exit_code,
+        cause=error.cause if isinstance(error, TargetError) else "",
+        errno=error.errno if isinstance(error, TargetError) else "",
+        codes=list(error.codes) if isinstance(error, RefusedError) else [],
+        left=list(error.left) if isinstance(error, StuckError) else [],
+        report=str(getattr(error, "report", "")),
+    )
+
+
+def schemas() -> dict[str, Any]:
+    """JSON Schema of every document, by its name in `schema`."""
+    found, components = msgspec.json.schema_components(DOCUMENTS)
+    return {"documents": found, "components": components}

@@ -1,0 +1,310 @@
+"""Values to the JSON documents of lpengine.report.documents."""
+
+from pathlib import Path
+
+from lpengine.engine import Outcome, StepOutcome
+from lpengine.journal import StepEntry
+from lpengine.patch.model import FunctionPatch, HookKind, PatchSection
+from lpengine.patch.xen.build import Built
+from lpengine.planner import Code, Facts, Finding, Load, Replace, Step, Unload
+from lpengine.planner.plan import Apply
+from lpengine.report import documents as d
+from lpengine.report.disassembly import (
+    known_names,
+    memory_rows,
+    module_rows,
+    relocation_name,
+)
+from lpengine.report.values import (
+    Acted,
+    CallResult,
+    Emulated,
+    FunctionChange,
+    History,
+    Inspection,
+    Planned,
+    Status,
+)
+
+
+def plan_document(planned: Planned) -> d.PlanDocument:
+    plan, image = planned.plan, planned.facts.image
+    return d.PlanDocument(
+        schema="lpengine/plan/1",
+        target=plan.target,
+        action=plan.action,
+        verdict=plan.verdict,
+        steps=[step_row(step) for step in plan.steps],
+        findings=[finding_row(finding) for finding in plan.findings],
+        tasks=[str(task) for task in plan.tasks],
+        state_digest=plan.state_digest,
+        build_id=image.build_id,
+        version=image.version,
+    )
+
+
+def finding_row(finding: Finding) -> d.FindingRow:
+    return d.FindingRow(
+        code=finding.code,
+        id=finding.name,
+        severity=finding.severity,
+        cause=finding.cause,
+        errno=finding.errno,
+        patch=finding.patch,
+        subject=finding.subject,
+        observed=finding.observed,
+        needed=finding.needed,
+        remedy=finding.remedy,
+        guidance=finding.guidance,
+        retryable=finding.retryable,
+        evidence=finding.evidence,
+    )
+
+
+def step_row(step: Step) -> d.StepRow:
+    return d.StepRow(
+        do=type(step).__name__.lower(),
+        patch=step.name,
+        sha256=step.sha256 if isinstance(step, Load | Unload) else "",
+        nodeps=isinstance(step, Apply) and step.nodeps,
+        replaces=list(step.replaced) if isinstance(step, Replace) else [],
+    )
+
+
+def action_document(acted: Acted) -> d.ActionDocument:
+    return d.ActionDocument(
+        schema="lpengine/action/1",
+        plan=plan_document(acted.planned),
+        outcome=outcome_row(acted.outcome),
+        recovered=outcome_row(acted.recovered),
+        changes=[change_row(change, acted) for change in acted.changes],
+    )
+
+
+def outcome_row(outcome: Outcome | None) -> d.OutcomeRow | None:
+    if outcome is None:
+        return None
+    return d.OutcomeRow(
+        status=outcome.status,
+        run=outcome.run_id,
+        steps=[step_result(result) for result in outcome.steps],
+        error=outcome.error,
+        cause=getattr(outcome.cause, "cause", ""),
+        left=list(outcome.left),
+    )
+
+
+def step_result(result: StepOutcome | StepEntry) -> d.StepResult:
+    return d.StepResult(
+        step=step_row(result.step),
+        state=result.state,
+        undoing=result.undoing,
+        error=result.error,
+    )
+
+
+def change_row(change: FunctionChange, acted: Acted) -> d.ChangeRow:
+    names = known_names(acted.after or acted.planned.facts)
+    return d.ChangeRow(
+        function=change.name,
+        address=f"{change.address:#x}",
+        before=memory_rows(change.before, change.address, names),
+        after=memory_rows(change.after, change.address, names),
+    )
+
+
+def call_document(result: CallResult) -> d.CallDocument:
+    return d.CallDocument(
+        schema="lpengine/call/1",
+        function=result.function,
+        arguments=list(result.arguments),
+        returns=result.returns,
+        value=call_value(result),
+    )
+
+
+def call_value(result: CallResult) -> int | str:
+    return result.value.hex() if isinstance(result.value, bytes) else result.value
+
+
+def emulation_document(emulated: Emulated) -> d.EmulationDocument:
+    return d.EmulationDocument(
+        schema="lpengine/emulation/1",
+        action=action_document(emulated.acted),
+        calls=[
+            d.ComparisonRow(
+                call=each.call,
+                before=call_value(each.before),
+                patched=call_value(each.patched),
+                reverted=call_value(each.reverted),
+            )
+            for each in emulated.calls
+        ],
+        restored=emulated.restored,
+    )
+
+
+def status_document(status: Status) -> d.StatusDocument:
+    facts = status.facts
+    return d.StatusDocument(
+        schema="lpengine/status/1",
+        target=facts.target,
+        booted_version=facts.image.version,
+        booted_build_id=facts.image.build_id,
+        effective_build_id=effective_build_id(facts),
+        effective=list(facts.applied),
+        patches=[
+            d.LoadedRow(
+                name=patch.name,
+                state=patch.state,
+                build_id=patch.build_id,
+                depends=patch.depends,
+                functions=[f"{span.start:#x}" for span in patch.functions],
+                reverted=patch.reverted,
+                metadata=dict(patch.metadata),
+            )
+            for patch in facts.loaded
+        ],
+        busy=[f"{fact.who}: {fact.function}" for fact in facts.busy],
+        interrupted=status.interrupted,
+    )
+
+
+def effective_build_id(facts: Facts) -> str:
+    """The build id of the top of the stack, which the next patch depends on."""
+    ids = {patch.name: patch.build_id for patch in facts.loaded}
+    return ids[facts.applied[-1]] if facts.applied else facts.image.build_id
+
+
+def history_document(history: History) -> d.HistoryDocument:
+    return d.HistoryDocument(
+        schema="lpengine/history/1",
+        target=history.target,
+        runs=[
+            d.HistoryRow(
+                run=entry.id,
+                started=entry.started,
+                ended=entry.ended,
+                actor=entry.actor,
+                verb=entry.verb,
+                status=entry.status,
+                build_id=entry.build_id,
+                error=entry.error,
+                left=list(entry.left),
+                steps=[step_result(result) for result in entry.steps],
+            )
+            for entry in history.entries
+        ],
+    )
+
+
+def inspect_document(inspection: Inspection) -> d.InspectDocument:
+    patch = inspection.patch
+    return d.InspectDocument(
+        schema="lpengine/inspect/1",
+        path=inspection.path,
+        name=patch.name,
+        sha256=patch.sha256,
+        size=len(patch.raw),
+        build_id=patch.build_id,
+        depends=patch.depends,
+        image_build_id=patch.image_build_id,
+        functions=[function_row(inspection, each) for each in patch.functions],
+        hooks={
+            kind.value: [hook.symbol for hook in patch.hooks if hook.kind is kind]
+            for kind in HookKind
+            if any(hook.kind is kind for hook in patch.hooks)
+        },
+        metadata=dict(patch.metadata),
+        notes=notes(inspection),
+        undefined=list(patch.undefined),
+        new_symbols=[symbol.name for symbol in patch.new_symbols],
+        sections=[section_row(section) for section in patch.sections],
+        relocations=relocation_rows(inspection),
+        alternatives=len(patch.alternatives),
+        violations=[
+            d.ViolationRow(
+                cause=each.cause,
+                errno=each.errno,
+                subject=each.subject,
+                observed=each.observed,
+                needed=each.needed,
+            )
+            for each in patch.violations
+        ],
+    )
+
+
+def notes(inspection: Inspection) -> dict[str, str]:
+    """The three build-id notes by section, where they could be read."""
+    patch = inspection.patch
+    found = {
+        ".note.gnu.build-id": patch.build_id,
+        ".livepatch.depends": patch.depends,
+        ".livepatch.xen_depends": patch.image_build_id,
+    }
+    return {section: build_id for section, build_id in found.items() if build_id}
+
+
+def function_row(inspection: Inspection, function: FunctionPatch) -> d.FunctionRow:
+    expectation = function.expectation
+    return d.FunctionRow(
+        name=function.name or function.old_symbol,
+        kind="nop" if function.is_nop else "redirect",
+        old_address=f"{function.old_address:#x}" if function.old_address else "",
+        old_size=function.old_size,
+        new_size=function.new_size,
+        expectation=expectation.bytes.hex() if expectation.enabled else "",
+        disassembly=module_rows(inspection.patch, inspection.image, function),
+    )
+
+
+def section_row(section: PatchSection) -> d.SectionRow:
+    flags = "A" + "W" * section.writable + "X" * section.executable
+    return d.SectionRow(
+        name=section.name,
+        size=section.size,
+        alignment=section.alignment,
+        flags=flags + ("0" if section.zero_filled else ""),
+    )
+
+
+def relocation_rows(inspection: Inspection) -> list[d.RelocationRow]:
+    names = {section.index: section.name for section in inspection.patch.sections}
+    return [
+        d.RelocationRow(
+            section=names.get(each.section_index, str(each.section_index)),
+            offset=f"{each.offset:#x}",
+            type=relocation_name(each.type),
+            symbol=each.symbol,
+            addend=each.addend,
+        )
+        for each in inspection.patch.relocations
+    ]
+
+
+def explain_document(code: Code) -> d.ExplainDocument:
+    return d.ExplainDocument(
+        schema="lpengine/explain/1",
+        code=code.code,
+        id=code.name,
+        summary=code.summary,
+        detection=code.detection,
+        remedy=code.remedy,
+        guidance=code.guidance,
+        source=code.source,
+        text=code.text,
+    )
+
+
+def build_document(built: Built, path: Path, sha256: str) -> d.BuildDocument:
+    return d.BuildDocument(
+        schema="lpengine/build/1",
+        path=str(path),
+        name=built.name,
+        size=len(built.payload),
+        sha256=sha256,
+        build_id=built.build_id,
+        functions=list(built.functions),
+        notes=list(built.notes),
+    )

@@ -1,0 +1,217 @@
+"""Values as lines for people: the same words on a terminal and in a pipe, with
+tables drawn only where a terminal shows them."""
+
+from collections.abc import Iterator, Sequence
+
+from lpengine.planner import Code, Finding, Severity, Step, Verdict
+from lpengine.planner.plan import Apply, Load, Replace, Revert, Unload
+from lpengine.report import shapes
+from lpengine.report.disassembly import known_names, memory_rows
+from lpengine.report.values import (
+    Acted,
+    CallResult,
+    Emulated,
+    FunctionChange,
+    History,
+    Inspection,
+    Planned,
+    Status,
+)
+
+SHOWN_INSTRUCTIONS = 12
+
+
+def plan_lines(planned: Planned) -> Iterator[str]:
+    plan, image = planned.plan, planned.facts.image
+    yield f"Target   {plan.target}"
+    yield f"Image    {image.version or 'unknown version'}  build id {image.build_id}"
+    for patch in planned.patches:
+        yield f"Module   {patch.name}  build id {patch.build_id or 'none'}"
+    for number, step in enumerate(plan.steps, 1):
+        yield f"Step {number}   {step_text(step)}"
+    yield from finding_lines(plan.findings)
+    yield f"Verdict  {verdict_text(planned)}"
+
+
+def verdict_text(planned: Planned) -> str:
+    plan = planned.plan
+    if plan.verdict is Verdict.REFUSED:
+        codes = ", ".join(dict.fromkeys(f.code for f in plan.blocking))
+        tasks = ", then ".join(str(task).replace("_", " ") for task in plan.tasks)
+        return f"refused ({codes}); afterwards: {tasks or 'nothing was changed'}"
+    tasks = ", ".join(map(str, plan.tasks)) or "No action required"
+    word = "nothing to do" if plan.verdict is Verdict.NOTHING else "can be done"
+    return f"{word}; afterwards: {tasks}"
+
+
+def step_text(step: Step) -> str:
+    match step:
+        case Load(name, sha256):
+            return f"load {name} (sha256 {sha256[:12]})"
+        case Apply(name, nodeps):
+            return f"apply {name}{' without dependency check' if nodeps else ''}"
+        case Revert(name):
+            return f"revert {name}"
+        case Replace(name, replaced):
+            return f"replace {', '.join(replaced) or 'nothing'} by {name}"
+        case Unload(name):
+            return f"unload {name}"
+
+
+def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    marks = {Severity.BLOCK: "✗", Severity.WARN: "!", Severity.INFO: "·"}
+    for finding in findings:
+        errno = f" ({finding.errno})" if finding.errno else ""
+        yield (
+            f"{marks[finding.severity]} {finding.code} {finding.name}  "
+            f"{finding.patch}: {finding.subject}{errno}"
+        )
+        yield f"    observed: {finding.observed}"
+        yield f"    needed:   {finding.needed}"
+        yield f"    remedy:   {finding.remedy}"
+
+
+def action_lines(acted: Acted) -> Iterator[str]:
+    if acted.recovered is not None:
+        yield f"An earlier run was broken off: {acted.recovered.status}"
+    yield from plan_lines(acted.planned)
+    names = known_names(acted.after or acted.planned.facts)
+    for change in acted.changes:
+        yield from change_lines(change, names)
+    if acted.outcome is None:
+        return
+    yield f"Outcome  {acted.outcome.status}"
+    if acted.outcome.error:
+        yield f"    cause: {acted.outcome.error}"
+    for line in acted.outcome.left:
+        yield f"    left: {line}"
+
+
+def change_lines(change: FunctionChange, names: dict[int, str]) -> Iterator[str]:
+    for title, code in (("before", change.before), ("after", change.after)):
+        yield f"{change.name}, {title}:"
+        rows = memory_rows(code, change.address, names, SHOWN_INSTRUCTIONS)
+        yield from (f"  {row}" for row in rows)
+
+
+def call_lines(result: CallResult) -> Iterator[str]:
+    if isinstance(result.value, int):
+        yield f"{result.value} ({result.value:#x})"
+    else:
+        yield str(shapes.call_value(result))
+
+
+def emulation_lines(emulated: Emulated) -> Iterator[str]:
+    yield from action_lines(emulated.acted)
+    for each in emulated.calls:
+        yield f"{each.call}:"
+        yield f"  before    {shapes.call_value(each.before)!r}"
+        yield f"  patched   {shapes.call_value(each.patched)!r}"
+        yield f"  reverted  {shapes.call_value(each.reverted)!r}"
+    if emulated.restored:
+        yield "Reverted and unloaded: every byte of the image is as it was"
+    else:
+        yield "The image's memory differs after revert and unload"
+
+
+def status_lines(status: Status) -> Iterator[str]:
+    facts = status.facts
+    yield f"Target     {facts.target}"
+    version = facts.image.version or "unknown version"
+    yield f"Booted     {version}  build id {facts.image.build_id}"
+    stack = " + ".join(facts.applied) or "nothing applied"
+    yield f"Effective  {stack}  build id {shapes.effective_build_id(facts)}"
+    for fact in facts.busy:
+        yield f"Busy       {fact.who} is in {fact.function}"
+    if status.interrupted:
+        yield (
+            f"Broken off a run of {status.interrupted} never ended; the next "
+            "acting command undoes it"
+        )
+
+
+def explain_lines(code: Code) -> Iterator[str]:
+    yield f"{code.code} {code.name}"
+    yield code.summary
+    yield ""
+    yield code.text
+    yield ""
+    yield f"How it is found: {code.detection}"
+    yield f"What to do:      {code.remedy}"
+    yield f"If not done:     {code.guidance}"
+    yield f"Known from:      {code.source}"
+
+
+def inspection_lines(inspection: Inspection) -> Iterator[str]:
+    document = shapes.inspect_document(inspection)
+    yield f"Module    {document.name}  ({document.path}, {document.size} bytes)"
+    yield f"SHA-256   {document.sha256}"
+    for section, build_id in document.notes.items():
+        yield f"Note      {section}  {build_id}"
+    for key, value in document.metadata.items():
+        yield f"Metadata  {key}={value}"
+    for kind, symbols in document.hooks.items():
+        names = ", ".join(symbol or "(no name)" for symbol in symbols)
+        yield f"Hook      {kind}: {names}"
+    for name in document.undefined:
+        yield f"Needs     {name}"
+    for name in document.new_symbols:
+        yield f"Brings    {name}"
+    if document.alternatives:
+        yield f"Contains  {document.alternatives} alternatives"
+    for each in document.violations:
+        errno = f" ({each.errno})" if each.errno else ""
+        yield f"✗ {each.cause}{errno}  {each.subject}: {each.observed}"
+        yield f"    needed: {each.needed}"
+    for function in document.functions:
+        yield ""
+        where = f" at {function.old_address}" if function.old_address else ""
+        yield (
+            f"{function.kind} {function.name}{where}: {function.old_size} bytes "
+            f"-> {function.new_size} bytes"
+        )
+        if function.expectation:
+            yield f"  expects {bytes.fromhex(function.expectation).hex(' ')}"
+        yield from (f"  {row}" for row in function.disassembly)
+
+
+def history_rows(history: History) -> Iterator[tuple[str, ...]]:
+    for entry in history.entries:
+        steps = "; ".join(step_text(result.step) for result in entry.steps)
+        yield (
+            str(entry.id),
+            entry.started,
+            entry.actor,
+            entry.verb,
+            entry.status,
+            entry.build_id[:12],
+            steps,
+        )
+
+
+def stack_rows(status: Status) -> Iterator[tuple[str, ...]]:
+    for patch in status.facts.loaded:
+        yield (
+            patch.name,
+            patch.state.value,
+            patch.build_id[:12],
+            patch.depends[:12],
+            str(len(patch.functions)),
+            ", ".join(f"{key}={value}" for key, value in patch.metadata),
+        )
+
+
+def section_rows(inspection: Inspection) -> Iterator[tuple[str, ...]]:
+    for each in shapes.inspect_document(inspection).sections:
+        yield each.name, str(each.size), str(each.alignment), each.flags
+
+
+def relocation_rows(inspection: Inspection) -> Iterator[tuple[str, ...]]:
+    for each in shapes.relocation_rows(inspection):
+        yield (
+            each.section,
+            each.offset,
+            each.type,
+            each.symbol or "(section)",
+            f"{each.addend:+#x}",
+        )

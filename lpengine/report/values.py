@@ -1,0 +1,93 @@
+"""What a verb has to show, before it is text or JSON."""
+
+from dataclasses import dataclass
+
+from lpengine.elf import Image
+from lpengine.engine import Outcome
+from lpengine.journal import Entry
+from lpengine.patch.model import Patch
+from lpengine.planner import Facts, Plan
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A module; `image` is None where it is no ELF file at all."""
+
+    path: str
+    patch: Patch
+    image: Image | None
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, the modules it was made for, and what was observed."""
+
+    plan: Plan
+    patches: tuple[Patch, ...]
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class FunctionChange:
+    """A function before and after an action: its bytes up to the next symbol."""
+
+    name: str
+    address: int
+    before: bytes
+    after: bytes
+
+
+@dataclass(frozen=True)
+class Acted:
+    """What a verb did. `outcome` is None for a dry run or a refused plan;
+    `recovered` tells of an earlier run that was found broken off and undone."""
+
+    planned: Planned
+    outcome: Outcome | None
+    changes: tuple[FunctionChange, ...] = ()
+    recovered: Outcome | None = None
+    after: Facts | None = None
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """A call of a function in a machine. `value` is int, str or bytes as asked."""
+
+    function: str
+    arguments: tuple[str, ...]
+    returns: str
+    value: int | str | bytes
+
+
+@dataclass(frozen=True)
+class CallComparison:
+    """One call before the patch, with it, and after it was taken back."""
+
+    call: str
+    before: CallResult
+    patched: CallResult
+    reverted: CallResult
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """An application to a throw-away machine. `restored` says that every byte of
+    the image was as before once the patch was taken back and unloaded."""
+
+    acted: Acted
+    calls: tuple[CallComparison, ...] = ()
+    restored: bool = False
+
+
+@dataclass(frozen=True)
+class Status:
+    """What runs now; `interrupted` names a run that was broken off, "" if none."""
+
+    facts: Facts
+    interrupted: str = ""
+
+
+@dataclass(frozen=True)
+class History:
+    target: str
+    entries: tuple[Entry, ...]
