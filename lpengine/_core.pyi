@@ -1,4 +1,4 @@
-"""What cffi compiles from csrc/lpcore.h; used by lpengine.core alone."""
+"""What cffi compiles from csrc/lpcore.h; only lpengine.core.library imports it."""
 
 from typing import Any
 
