@@ -26,7 +26,7 @@ from lpengine.elf.layout import (
     Strings,
     decode_symbol,
 )
-from lpengine.errors import ElfError, TargetError
+from lpengine.errors import ElfError, InputError
 
 # How much longer than the file all names read in one go may be. Many symbols
 # share one name (".LC0"); 64 bytes of it per symbol table byte is beyond any
@@ -181,7 +181,7 @@ class SymbolTable:
                 SYMBOL.size,
                 view[strings.offset : strings.offset + strings.size],
             )
-        except TargetError as error:
+        except InputError as error:
             raise ElfError(self._path, table.offset, error.message) from error
 
     def _strings(self) -> Strings:

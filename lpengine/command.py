@@ -1,0 +1,146 @@
+"""The one place that starts programs: never a shell, always a deadline."""
+
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lpengine.errors import LpengineError, NotFoundError, NotPermittedError
+
+# Which Debian package brings a program that is missing.
+_PACKAGES = {
+    "gcc": "gcc",
+    "cc": "gcc",
+    "clang": "clang",
+    "as": "binutils",
+    "ld": "binutils",
+    "nm": "binutils",
+    "objcopy": "binutils",
+    "objdump": "binutils",
+    "readelf": "binutils",
+    "strip": "binutils",
+    "make": "make",
+    "patch": "patch",
+    "git": "git",
+    "insmod": "kmod",
+    "rmmod": "kmod",
+    "modinfo": "kmod",
+    "xl": "xen-utils-common",
+    "ssh": "openssh-client",
+    "qemu-system-x86_64": "qemu-system-x86",
+}
+_LINE_MAX = 300
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a program that succeeded wrote."""
+
+    stdout: bytes
+    stderr: bytes
+
+
+class CommandError(LpengineError):
+    """A program failed. `status` is its exit status, negative for the signal that
+    ended it, None where it ran out of time; `line` is the last it wrote to stderr."""
+
+    def __init__(
+        self, argv: Sequence[str], status: int | None, reason: str, stderr: bytes
+    ) -> None:
+        self.argv = tuple(argv)
+        self.status = status
+        self.stderr = stderr
+        self.line = _last_line(stderr)
+        detail = f": {self.line}" if self.line else ""
+        super().__init__(
+            f"{self.argv[0]} {reason}{detail}", hint=f"it was: {shlex.join(self.argv)}"
+        )
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    input: bytes | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 120,
+) -> Result:
+    """Runs a program to its end, in the C locale and a process group of its own.
+
+    `environment` is added to ours. After `timeout` seconds the whole group is
+    killed. Raises NotFoundError for a missing program or directory,
+    NotPermittedError for one that may not be started, CommandError for one that
+    fails or runs out of time.
+    """
+    process = _start(argv, cwd, input is not None, environment)
+    with process:
+        try:
+            stdout, stderr = process.communicate(input, timeout)
+        except subprocess.TimeoutExpired as error:
+            _kill_group(process)
+            raise CommandError(
+                argv, None, f"did not end within {timeout:g} s", error.stderr or b""
+            ) from None
+        except BaseException:
+            _kill_group(process)
+            raise
+    if process.returncode:
+        reason = _reason(process.returncode)
+        raise CommandError(argv, process.returncode, reason, stderr)
+    return Result(stdout, stderr)
+
+
+def _start(
+    argv: Sequence[str],
+    cwd: Path | None,
+    with_input: bool,
+    environment: Mapping[str, str] | None,
+) -> subprocess.Popen[bytes]:
+    if cwd is not None and not cwd.is_dir():
+        raise NotFoundError(f"{cwd}: no such directory")
+    try:
+        return subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            stdin=subprocess.PIPE if with_input else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C", **(environment or {})},
+            process_group=0,
+        )
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{argv[0]}: not installed", hint=_hint(argv)) from error
+    except PermissionError as error:
+        raise NotPermittedError(f"{argv[0]}: may not be started") from error
+    except OSError as error:
+        reason = f"cannot be started: {error.strerror}"
+        raise CommandError(argv, None, reason, b"") from error
+
+
+def _hint(argv: Sequence[str]) -> str:
+    name = Path(argv[0]).name
+    package = _PACKAGES.get(name)
+    return f"apt install {package}" if package else f"put {name} on the PATH"
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    # The leader is not reaped yet, so its number still names this group.
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _reason(status: int) -> str:
+    if status > 0:
+        return f"failed with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"
+
+
+def _last_line(stderr: bytes) -> str:
+    lines = stderr.decode("utf-8", "backslashreplace").strip().splitlines()
+    return lines[-1].strip()[:_LINE_MAX] if lines else ""
