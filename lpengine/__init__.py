@@ -10,6 +10,7 @@ from typing import Any
 # Public name to the module that has it.
 _EXPORTS = {
     "apply": "lpengine.api",
+    "apply_plan": "lpengine.api",
     "build_asm": "lpengine.api",
     "build_c": "lpengine.api",
     "call": "lpengine.api",

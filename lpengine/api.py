@@ -9,7 +9,7 @@ from lpengine import planner
 from lpengine.compile import DEFAULT_COMPILER
 from lpengine.elf import open_image, parse_image
 from lpengine.engine import Event, Outcome, execute, recover
-from lpengine.errors import ElfError, NotFoundError, UsageError
+from lpengine.errors import ElfError, NotFoundError, StalePlanError, UsageError
 from lpengine.journal import Journal, lock
 from lpengine.machine import EmulatedMachine, open_machine
 from lpengine.machine import create_machine as make_machine
@@ -80,6 +80,24 @@ def apply(
     patches = read(payloads)
     decide = applying(patches, policy)
     return act("apply", opened(target), patches, decide, timeout, strict, notify)
+
+
+def apply_plan(
+    plan: Plan,
+    payloads: Sequence[str | Path],
+    target: str | Target,
+    *,
+    timeout: timedelta = DEFAULT_TIMEOUT,
+    notify: Notify | None = None,
+) -> Acted:
+    """Carry out a plan made earlier, with the modules it was made for.
+    `StalePlanError` where the target or a module has changed since."""
+    there, patches = opened(target), read(payloads)
+    if there.name != plan.target:
+        raise StalePlanError(
+            f"the plan is for {plan.target}, not for {there.name}", hint="plan again"
+        )
+    return act(plan.action, there, patches, lambda _: plan, timeout, False, notify)
 
 
 def replace(

@@ -186,6 +186,22 @@ def test_dry_run_changes_nothing(document, build, machine, version) -> None:
     assert document("status", "--target", target)["patches"] == []
 
 
+def test_a_saved_plan_is_carried_out_until_it_is_stale(
+    document, cli, build, machine, version, tmp_path
+) -> None:
+    payload, target = build("extra_version"), f"emulated:{machine}"
+    saved = tmp_path / "plan.json"
+    saved.write_text(cli("plan", payload, "--target", target, "--json")[1])
+    applied = document("apply", payload, "--target", target, "--plan", saved)
+    assert applied["exit"] == 0
+    assert version() == "+LP1"
+    stale = document("apply", payload, "--target", target, "--plan", saved)
+    assert stale["exit"] == 12
+    assert stale["error"] == "StalePlanError"
+    saved.write_text('{"schema": "lpengine/plan/1"}')
+    assert document("apply", payload, "--target", target, "--plan", saved)["exit"] == 13
+
+
 def test_emulate_compares_and_restores(document, build, hv_image) -> None:
     emulated = document(
         *("emulate", build("extra_version"), "--image", hv_image),

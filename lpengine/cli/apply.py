@@ -19,6 +19,7 @@ from lpengine.cli.options import (
 )
 from lpengine.planner import Policy
 from lpengine.report.progress import notify
+from lpengine.report.saved import load_plan
 
 
 @click.command("apply")
@@ -27,6 +28,12 @@ from lpengine.report.progress import notify
 @NODEPS
 @LIVE_PATCHING
 @TIMEOUT
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(path_type=Path),
+    help="Carry out this plan (from `lpengine plan --json`); a stale one is refused.",
+)
 @DRY_RUN
 @STRICT
 @JSON
@@ -36,6 +43,7 @@ def command(
     nodeps: bool,
     live_patching: bool,
     timeout: timedelta,
+    plan_file: Path | None,
     dry_run: bool,
     strict: bool,
     as_json: bool,
@@ -46,6 +54,12 @@ def command(
     All or nothing: a step that fails undoes the steps before it. Applying what is
     applied already does nothing and succeeds.
     """
+    if plan_file is not None:
+        plan = load_plan(plan_file)
+        acted = api.apply_plan(
+            plan, payloads, target_uri, timeout=timeout, notify=notify
+        )
+        return show_action(acted, as_json, strict)
     policy = Policy(nodeps=nodeps, live_patching=live_patching)
     if dry_run:
         return show_dry_run(api.plan(payloads, target_uri, policy), as_json, strict)
