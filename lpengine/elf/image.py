@@ -2,11 +2,12 @@
 
 import mmap
 import stat
+from bisect import bisect_right
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from lpengine.elf.constants import (
-    ET_REL,
     NT_GNU_BUILD_ID,
     PT_LOAD,
     PT_NOTE,
@@ -38,6 +39,8 @@ from lpengine.errors import ElfError, NotFoundError, NotPermittedError
 _MAPPED_FROM = 64 << 20
 _ZEROES_MAX = 1 << 30
 
+_RELOCATIONS = frozenset({SHT_RELA, SHT_REL})
+
 _NO_SYMBOLS = Section(0, "", SHT_NULL, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
@@ -60,7 +63,7 @@ class Image:
 
     def section(self, name: str) -> Section | None:
         """The first section of that name."""
-        return next((each for each in self.sections if each.name == name), None)
+        return self._by_name.get(name)
 
     def section_data(self, section: Section) -> bytes:
         """A section's bytes, zeroes for one that takes none in the file; more than
@@ -74,13 +77,9 @@ class Image:
     def relocations(self, section: Section) -> tuple[Relocation, ...]:
         """What a relocation section holds or, for any other section, the
         relocations that apply to it."""
-        if section.type in (SHT_RELA, SHT_REL):
+        if section.type in _RELOCATIONS:
             return self._records(section)
-        tables = (
-            each
-            for each in self.sections
-            if each.type in (SHT_RELA, SHT_REL) and each.info == section.index
-        )
+        tables = self._relocating.get(section.index, ())
         return tuple(record for each in tables for record in self._records(each))
 
     @cached_property
@@ -152,21 +151,48 @@ class Image:
     def size_in_memory(self) -> int:
         """Bytes from the first to the last loaded one; 0 for a relocatable file."""
         loaded = self._loaded
-        if not loaded:
-            return 0
-        start = min(segment.virtual_address for segment in loaded)
-        return max(segment.end for segment in loaded) - start
+        return loaded[-1].end - loaded[0].virtual_address if loaded else 0
+
+    @cached_property
+    def _by_name(self) -> dict[str, Section]:
+        return {each.name: each for each in reversed(self.sections[1:])}
+
+    @cached_property
+    def _relocating(self) -> dict[int, list[Section]]:
+        """The relocation sections of each section."""
+        tables: dict[int, list[Section]] = {}
+        for each in self.sections:
+            if each.type in _RELOCATIONS and each.info != SHN_UNDEF:
+                tables.setdefault(each.info, []).append(each)
+        return tables
 
     @cached_property
     def _loaded(self) -> tuple[Segment, ...]:
-        if self.header.type == ET_REL:
-            return ()
-        return tuple(each for each in self.segments if each.type == PT_LOAD)
+        """What PT_LOAD puts into memory, by address. gABI wants it in order, which
+        Linux's own per-CPU segment at 0 is not."""
+        loaded = [
+            each
+            for each in self.segments
+            if each.type == PT_LOAD and each.memory_size > 0
+        ]
+        loaded.sort(key=lambda each: each.virtual_address)
+        for below, above in pairwise(loaded):
+            if above.virtual_address < below.end:
+                raise ElfError(
+                    self.path,
+                    above.offset,
+                    f"segments {below.index} and {above.index} overlap in memory",
+                )
+        return tuple(loaded)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [each.virtual_address for each in self._loaded]
 
     def _segment_at(self, address: int, size: int) -> Segment:
-        for segment in self._loaded:
-            if segment.virtual_address <= address < segment.end:
-                return segment
+        place = bisect_right(self._starts, address) - 1
+        if place >= 0 and address < self._loaded[place].end:
+            return self._loaded[place]
         raise ElfError(
             self.path,
             self.header.program_header_offset,
