@@ -209,7 +209,7 @@ def test_assembles_what_gnu_as_does(tmp_path: Path, text: str) -> None:
     source = source.replace("rip + there", "rip+there").replace("ENDBR64", "endbr64")
     source = source.replace("movabs rax, there", "movabs rax, offset there")
     (tmp_path / "a.s").write_text(f".intel_syntax noprefix\n{source}\n")
-    (tmp_path / "b.s").write_text(f".globl there\nnear = {SYMBOLS['there']:#x}\n")
+    (tmp_path / "b.s").write_text(f".globl there\nthere = {SYMBOLS['there']:#x}\n")
     for name in ("a", "b"):
         subprocess.run(
             ["as", "--64", "-o", tmp_path / f"{name}.o", tmp_path / f"{name}.s"],
