@@ -1,20 +1,17 @@
 """What the payload builder has to know about the image it builds for."""
 
 import difflib
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from lpengine.arch import x86
 from lpengine.elf import Image, Symbol
-from lpengine.errors import BuildError, ElfError
+from lpengine.elf.constants import PT_LOAD
+from lpengine.errors import BuildError, ElfError, InputError
+from lpengine.patch.xen.layout import ALTERNATIVE
 
 NEAR_JUMP_SIZE = 5
-
-# struct alt_instr, packed (xen arch/x86/include/asm/alternative.h): offset to the
-# original, offset to the replacement, feature, then four sizes and flags.
-_ALTERNATIVE = struct.Struct("<iiHBBBB")
 
 # As much as tells two builds of a function apart; the record holds 31.
 _EXPECTED_MAX = 15
@@ -37,6 +34,12 @@ class TargetImage:
     """An image, asked the questions of a builder."""
 
     def __init__(self, image: Image) -> None:
+        if not any(each.type == PT_LOAD for each in image.segments):
+            raise InputError(
+                f"{image.path}: no linked image: nothing in it is loaded",
+                hint="give the file with the symbols of what is running, "
+                "such as xen-syms",
+            )
         if not image.build_id:
             raise BuildError(
                 f"{image.path}: the image has no build id",
@@ -72,6 +75,15 @@ class TargetImage:
             raise _ambiguous(wanted, found)
         return found[0]
 
+    def can_mean(self, wanted: str) -> bool:
+        """Whether the image has any symbol that goes by this name."""
+        return self.has(wanted) or bool(self._statics(wanted))
+
+    @property
+    def end(self) -> int:
+        """The first address behind the image."""
+        return max(each.end for each in self.image.segments if each.type == PT_LOAD)
+
     def is_init(self, symbol: Symbol) -> bool:
         """Whether Xen frees the symbol's memory once it has booted."""
         if symbol.in_section:
@@ -80,6 +92,45 @@ class TargetImage:
                 return True
         start, end = self._init_bounds
         return start <= symbol.value < end
+
+    def usable_name(self, wanted: str) -> str:
+        """What a payload has to call the symbol `wanted` so that Xen finds it.
+
+        Raises BuildError as `old_function`, except that data will do.
+        """
+        symbol = self.symbol(wanted)
+        if self.is_init(symbol):
+            raise BuildError(
+                f"{symbol.qualified_name} is used, but it is gone once the image has "
+                "booted",
+                codes=("LP-SYM-155",),
+                hint="bring a copy of it in the payload",
+            )
+        return symbol.qualified_name
+
+    @cached_property
+    def compiler_flags(self) -> tuple[str, ...]:
+        """The flags that make new code as hardened as the image: the same thunks
+        for returns and indirect jumps, ENDBR64 where a pointer may lead."""
+        flags: tuple[str, ...] = ()
+        if self.has("__x86_return_thunk"):
+            flags += ("-mfunction-return=thunk-extern",)
+        if self.has("__x86_indirect_thunk_rax"):
+            flags += ("-mindirect-branch=thunk-extern", "-mindirect-branch-register")
+        if self._has_landing_pads:
+            # Hooks are called through pointers, and so is whatever the new code
+            # hands out: every such function needs its ENDBR64.
+            flags += ("-fcf-protection=branch",)
+        return flags
+
+    @cached_property
+    def _has_landing_pads(self) -> bool:
+        functions = (each for each in self.image.symbols if each.is_function)
+        return any(
+            x86.starts_with_endbr(self.image.read(each.value, len(x86.ENDBR64)))
+            for each in functions
+            if each.in_section and each.size >= len(x86.ENDBR64)
+        )
 
     def has(self, name: str) -> bool:
         """Whether Xen would find a symbol of that very name."""
@@ -160,15 +211,15 @@ class TargetImage:
     def _alternatives(self) -> tuple[tuple[int, int], ...]:
         """Start and end of every piece of code that alternatives may rewrite."""
         start, end = self._between("__alt_instructions", "__alt_instructions_end")
-        count = max(0, end - start) // _ALTERNATIVE.size
+        count = max(0, end - start) // ALTERNATIVE.size
         try:
-            table = self.image.read(start, count * _ALTERNATIVE.size)
+            table = self.image.read(start, count * ALTERNATIVE.size)
         except ElfError:
             return ()
         spans = []
-        for index, record in enumerate(_ALTERNATIVE.iter_unpack(table)):
-            original = start + index * _ALTERNATIVE.size + record[0]
-            size, padding = record[3], record[5]
+        for index, record in enumerate(ALTERNATIVE.iter_unpack(table)):
+            distance, _, _, size, _, padding, _ = record
+            original = start + index * ALTERNATIVE.size + distance
             spans.append((original, original + size + padding))
         return tuple(spans)
 

@@ -15,11 +15,13 @@ from lpengine.elf.constants import (
     RelocationType,
 )
 from lpengine.errors import BuildError
+from lpengine.patch.xen import layout
 from lpengine.patch.xen.build_relax import relax
 from lpengine.patch.xen.spec import Place, RelocationSpec, SectionSpec, SymbolSpec
 
 _DROPPED = (".eh_frame", ".note", ".comment", ".gnu.")
-_MADE_HERE = (".livepatch.funcs", ".livepatch.depends", ".livepatch.xen_depends")
+_MADE_HERE = (layout.FUNCS, layout.DEPENDS, layout.XEN_DEPENDS, layout.STRINGS)
+_HOOKS = ".livepatch.hooks."
 _NEVER_RUN = (".init_array", ".fini_array", ".preinit_array", ".ctors", ".dtors")
 _ACCEPTED_TYPES = (
     RelocationType.R_X86_64_64,
@@ -134,7 +136,7 @@ class _Reader:
     def _is_kept(self, section: Section) -> bool:
         if not section.allocated or section.size == 0:
             return False
-        if section.name == ".modinfo":
+        if section.name == layout.MODINFO:
             self._metadata += _pairs(self._image.section_data(section))
             return False
         if section.name.startswith(_DROPPED):
@@ -193,6 +195,8 @@ class _Reader:
             if place is None or not symbol.in_section or not _is_named(symbol):
                 continue
             merge, start = place
+            if merge.name.startswith(_HOOKS):
+                continue  # variables that only exist to be in the list
             yield SymbolSpec(
                 name=symbol.name,
                 place=Place(merge.name, start + symbol.value),
@@ -219,9 +223,9 @@ def _destination(section: Section) -> tuple[str, bool]:
     name = section.name
     if section.executable:
         return (".text" if _is_kind(name, ".text") else name), False
-    if name.startswith(".livepatch.hooks.") or _is_kind(name, ".data.rel.ro"):
+    if name.startswith(_HOOKS) or _is_kind(name, ".data.rel.ro"):
         # Constant once relocated: writable, it would forbid applying again.
-        return (name if name.startswith(".livepatch") else ".rodata"), False
+        return (name if name.startswith(_HOOKS) else ".rodata"), False
     if not section.writable:
         return (".rodata" if _is_kind(name, ".rodata") else name), False
     if section.type == SHT_NOBITS:
@@ -236,7 +240,11 @@ def _is_kind(name: str, kind: str) -> bool:
 def _require_loadable(section: Section) -> None:
     name = section.name
     if section.writable and section.executable:
-        _refuse(name, "is writable and executable", "keep code and data apart")
+        raise BuildError(
+            f"section {name} is writable and executable",
+            codes=("LP-MOD-007",),
+            hint="keep code and data apart",
+        )
     if name.startswith(_MADE_HERE):
         _refuse(name, "is made by the builder", "name the functions with --replace")
     if name.startswith(_NEVER_RUN):
