@@ -1,1 +1,16 @@
 """Memory and CPUs that the engine itself patches."""
+
+from lpengine.machine.base import Machine, MappedImage, Protection, StoppedCpu
+from lpengine.machine.emulated import EmulatedMachine, create_machine, open_machine
+from lpengine.machine.processors import PendingCall
+
+__all__ = [
+    "EmulatedMachine",
+    "Machine",
+    "MappedImage",
+    "PendingCall",
+    "Protection",
+    "StoppedCpu",
+    "create_machine",
+    "open_machine",
+]

@@ -1,6 +1,6 @@
 """The seam between the loader and what it patches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Flag
@@ -62,6 +62,14 @@ class Machine(Protocol):
 
     @record.setter
     def record(self, value: bytes) -> None: ...
+
+    @property
+    def symbolize(self) -> Callable[[int], str] | None:
+        """Names addresses outside the image, for fault reports; "" = unknown."""
+        ...
+
+    @symbolize.setter
+    def symbolize(self, value: Callable[[int], str] | None) -> None: ...
 
     def transaction(self) -> AbstractContextManager[None]: ...
 
