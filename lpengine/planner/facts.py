@@ -32,7 +32,8 @@ class Capabilities:
     may use the 14-byte jump, `stacking` whether patches depend on one another by
     build id, `features` how many CPU feature bits its alternatives may name, and
     `careful` whether it checks what real hypervisors forget (an emulated machine
-    does; a real one dies of facts/xen B1 to B10).
+    does; a real one dies of it), and `interface_known` whether it speaks a version
+    of the patching interface that this engine knows.
     """
 
     live_patching: bool = True
@@ -46,6 +47,7 @@ class Capabilities:
     largest_module: int = 2 << 20
     largest_name: int = 127
     features: int = 0
+    interface_known: bool = True
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,11 @@ class SymbolFact:
 class CodeFact:
     """A function a patch wants to redirect, as it is in memory now.
 
-    `live` are the bytes from its start up to the next symbol (so `len(live)` is
-    the room there is), `shipped` the same bytes in the image's file. `redirected_by`
-    names the applied patches of this engine that redirect it, oldest first.
+    `address` is where the symbol starts that contains the address asked for: they
+    differ when the patch names an address in the middle of a function. `live` are
+    the bytes from its start up to the next symbol (so `len(live)` is the room there
+    is), `shipped` the same bytes in the image's file. `redirected_by` names the
+    applied patches of this engine that redirect it, oldest first.
     """
 
     address: int
@@ -130,6 +134,8 @@ class Facts:
     `loaded` is in load order; `applied` names the applied ones, bottom of the
     stack first. `symbols` has every symbol that was asked for (absent = unknown
     to the target; several = ambiguous). `code` is keyed by the old address.
+    `in_progress` names the patch another action is under way for, `waitqueues` the
+    guests whose CPUs sleep inside the hypervisor.
     """
 
     target: str
@@ -140,3 +146,5 @@ class Facts:
     symbols: Mapping[str, tuple[SymbolFact, ...]] = field(default_factory=dict)
     code: Mapping[int, CodeFact] = field(default_factory=dict)
     busy: tuple[BusyFact, ...] = ()
+    in_progress: str = ""
+    waitqueues: tuple[str, ...] = ()

@@ -60,6 +60,9 @@ class Policy:
     licensed: bool = True
 
 
+DEFAULT_POLICY = Policy()
+
+
 @dataclass(frozen=True)
 class Plan:
     """`state_digest` binds the plan to the observed state

@@ -1,0 +1,23 @@
+"""What a plan is bound to."""
+
+import hashlib
+import json
+
+from lpengine.planner.facts import Facts, LoadedPatch
+
+
+def state_digest(facts: Facts) -> str:
+    """SHA-256, as hex, over what must not change between planning and acting: the
+    image, and which patches are loaded and applied in which order. Who is busy and
+    which symbols were asked for does not matter."""
+    state = {
+        "image": [facts.image.build_id, facts.image.version],
+        "loaded": [binding(one) for one in facts.loaded],
+        "applied": list(facts.applied),
+    }
+    text = json.dumps(state, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def binding(one: LoadedPatch) -> list[str | bool]:
+    return [one.name, one.build_id, one.sha256, str(one.state), one.reverted]

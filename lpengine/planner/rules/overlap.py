@@ -1,0 +1,73 @@
+"""No two redirections may share bytes."""
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from lpengine.patch.model import Patch
+from lpengine.planner.facts import PatchState, Span
+from lpengine.planner.findings import Finding
+from lpengine.planner.judgement import block
+from lpengine.planner.sites import Site, label, sites
+from lpengine.planner.situation import UNPLACED, Situation, old_address
+
+
+def functions_distinct(patch: Patch, situation: Situation) -> Iterator[Finding]:
+    """Within one patch. The hypervisor takes it back in the order in which it was
+    put on, so the second entry's saved bytes are the first one's jump."""
+    known = any(v.cause == "function-twice" for v in patch.violations)
+    found = [
+        (function, Span(address, address + max(function.old_size, 1)))
+        for function in patch.functions
+        if (address := old_address(function, situation)) not in (None, UNPLACED)
+        and address is not None
+    ]
+    for (one, first), (other, second) in combinations(found, 2):
+        same = first.start == second.start
+        if not meet(first, second) or (same and known):
+            continue
+        yield block(
+            "function-twice",
+            patch.name,
+            label(other),
+            observed=f"{label(other)} is {text(second)} and {label(one)} {text(first)}",
+            needed="functions that share no bytes",
+            remedy="keep one of the two entries"
+            if same
+            else "correct old_addr and old_size of the two entries",
+            first=text(first),
+            second=text(second),
+        )
+
+
+def meet(one: Span, other: Span) -> bool:
+    return one.start < other.end and other.start < one.end
+
+
+def text(span: Span) -> str:
+    return f"{span.start:#x}-{span.end:#x}"
+
+
+def applied_distinct(patch: Patch, situation: Situation) -> Iterator[Finding]:
+    """Against what is applied: stacking starts at the same byte or not at all."""
+    for site in sites(patch, situation):
+        mine = Span(site.address, site.address + max(site.function.old_size, 1))
+        for other in situation.loaded:
+            if other.state is PatchState.APPLIED:
+                for span in other.functions:
+                    if meet(mine, span) and span.start != mine.start:
+                        yield overlapping(patch, site, mine, other.name, span)
+
+
+def overlapping(
+    patch: Patch, site: Site, mine: Span, owner: str, span: Span
+) -> Finding:
+    return block(
+        "overlaps-applied",
+        patch.name,
+        site.label,
+        observed=f"{owner} redirects {text(span)}",
+        needed=f"{text(mine)} to itself",
+        remedy=f"revert {owner} first, or rebuild one of the two",
+        owner=owner,
+        span=text(span),
+    )

@@ -1,0 +1,112 @@
+"""Is everything that must be near within two gigabytes?"""
+
+from collections.abc import Iterator
+
+from lpengine.patch.model import Patch, PatchRelocation
+from lpengine.planner.findings import Finding
+from lpengine.planner.judgement import block, warn
+from lpengine.planner.sites import Site, reported, sites
+from lpengine.planner.situation import ENDBR, NEAR_JUMP, UNPLACED, Situation
+
+R_X86_64_PC32 = 2
+R_X86_64_PLT32 = 4
+LIMIT = 1 << 31
+# jmp [rip+0] and the address behind it
+FAR_JUMP = 14
+
+
+def relocations_supported(patch: Patch, situation: Situation) -> Iterator[Finding]:
+    """Xen: arch_livepatch_perform_rela."""
+    if any(v.cause == "relocation-unsupported" for v in patch.violations):
+        return
+    known = situation.facts.capabilities.relocations
+    for relocation in patch.relocations:
+        if relocation.type not in known:
+            yield block(
+                "relocation-unsupported",
+                patch.name,
+                where(patch, relocation),
+                observed=f"relocation type {relocation.type}",
+                needed=f"one of {', '.join(str(kind) for kind in known)}",
+                remedy="rebuild with -fPIC -fvisibility=hidden",
+                type=relocation.type,
+            )
+
+
+def relocations_reach(patch: Patch, situation: Situation) -> Iterator[Finding]:
+    """A 32-bit displacement from the patch area to the symbol. Where the module
+    will lie is not known beforehand: out of reach from everywhere blocks, from
+    somewhere warns."""
+    for relocation in patch.relocations:
+        if relocation.type not in (R_X86_64_PC32, R_X86_64_PLT32):
+            continue
+        if relocation.symbol not in patch.undefined:
+            continue
+        found = situation.symbols(relocation.symbol)
+        if not found or found[0].address == UNPLACED:
+            continue
+        target = found[0].address + relocation.addend
+        near, far = distances(situation, target)
+        if far >= LIMIT:
+            judge = block if near >= LIMIT else warn
+            yield judge(
+                "relocation-overflow",
+                patch.name,
+                where(patch, relocation),
+                observed=f"{relocation.symbol} is {near:#x} to {far:#x} bytes away",
+                needed=f"less than {LIMIT:#x} bytes",
+                remedy=f"reach {relocation.symbol} by its 64-bit address",
+                symbol=relocation.symbol,
+                address=f"{found[0].address:#x}",
+            )
+
+
+def where(patch: Patch, relocation: PatchRelocation) -> str:
+    names = {section.index: section.name for section in patch.sections}
+    section = names.get(relocation.section_index, f"#{relocation.section_index}")
+    return f"{section}+{relocation.offset:#x}"
+
+
+def distances(situation: Situation, address: int) -> tuple[int, int]:
+    """The shortest and the longest way from the patch area; (0, 0) where its
+    place is unknown."""
+    area = situation.facts.image.patch_area
+    if area.end <= area.start:
+        return 0, 0
+    ends = (abs(address - area.start), abs(address - area.end))
+    return (0 if address in area else min(ends)), max(ends)
+
+
+def functions_reach(patch: Patch, situation: Situation) -> Iterator[Finding]:
+    """Xen: livepatch_verify_distance."""
+    for site in sites(patch, situation):
+        if site.function.is_nop or jumps_far(site, situation):
+            continue
+        near, far = new_code_away(site, situation)
+        if far < LIMIT or reported(patch, "function-out-of-reach", site.function):
+            continue
+        judge = block if near >= LIMIT else warn
+        yield judge(
+            "function-out-of-reach",
+            patch.name,
+            site.label,
+            observed=f"the new code is {near:#x} to {far:#x} bytes away",
+            needed=f"less than {LIMIT:#x} bytes",
+            address=f"{site.address:#x}",
+        )
+
+
+def new_code_away(site: Site, situation: Situation) -> tuple[int, int]:
+    """The new code is in the patch area, or is a symbol that is there already."""
+    behind = site.address + (ENDBR if site.keeps_endbr else 0) + NEAR_JUMP
+    if site.function.new_symbol:
+        found = situation.symbols(site.function.new_symbol)
+        if found and found[0].address != UNPLACED:
+            away = abs(found[0].address - behind)
+            return away, away
+    return distances(situation, behind)
+
+
+def jumps_far(site: Site, situation: Situation) -> bool:
+    needed = (ENDBR if site.keeps_endbr else 0) + FAR_JUMP
+    return situation.facts.capabilities.far_jumps and site.code.size >= needed

@@ -1,0 +1,105 @@
+"""The functions of a patch, found on the target."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lpengine.arch.x86 import Instruction, disassemble, starts_with_endbr
+from lpengine.patch.model import FunctionPatch, Patch
+from lpengine.planner.facts import CodeFact
+from lpengine.planner.situation import (
+    UNPLACED,
+    Rewrite,
+    Situation,
+    old_address,
+    overwritten,
+)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One old function as it is just before the patch is applied.
+
+    `address` is where the patch says it starts, `start` and `end` the offsets it
+    overwrites, `rewrites` what earlier steps of the plan will have put there, and
+    `bare` that the image's own bytes are back.
+    """
+
+    function: FunctionPatch
+    address: int
+    code: CodeFact
+    start: int
+    end: int
+    rewrites: tuple[Rewrite, ...]
+    bare: bool
+
+    @property
+    def label(self) -> str:
+        return label(self.function)
+
+    @property
+    def into(self) -> int:
+        """How far inside the containing function the address is."""
+        return self.address - self.code.address
+
+    @property
+    def now(self) -> bytes:
+        """The bytes from `address` on; where `rewrites` are, the old ones."""
+        code = self.code.shipped if self.bare else self.code.live
+        return code[self.into :] if self.into >= 0 else b""
+
+    @property
+    def original(self) -> bytes:
+        """The function's own code, without any redirection."""
+        ours = self.bare or self.rewrites or self.code.redirected_by
+        code = self.code.shipped if ours else self.code.live
+        return code[: self.code.size or len(code)]
+
+    @property
+    def room(self) -> int:
+        """Bytes up to the next symbol."""
+        return len(self.code.live) - self.into
+
+    @property
+    def keeps_endbr(self) -> bool:
+        return starts_with_endbr(self.now)
+
+    @property
+    def instructions(self) -> tuple[Instruction, ...]:
+        return disassemble(self.original, self.code.address)
+
+
+def label(function: FunctionPatch) -> str:
+    """What messages call the function."""
+    if function.name or function.wanted:
+        return function.name or function.wanted
+    return f"{function.old_address:#x}"
+
+
+def sites(patch: Patch, situation: Situation) -> Iterator[Site]:
+    """Every function whose place and bytes are known."""
+    for function in patch.functions:
+        address = old_address(function, situation)
+        if address is None or address == UNPLACED:
+            continue
+        code = situation.code(address)
+        if code is None:
+            continue
+        start, end = overwritten(function, situation, address)
+        yield Site(
+            function=function,
+            address=address,
+            code=code,
+            start=start,
+            end=end,
+            rewrites=situation.rewritten(address),
+            bare=situation.bare,
+        )
+
+
+def reported(patch: Patch, cause: str, function: FunctionPatch) -> bool:
+    """Whether the reader of the module has already said so of this function."""
+    return any(
+        violation.cause == cause
+        and (label(function) in violation.subject or not function.name)
+        for violation in patch.violations
+    )
