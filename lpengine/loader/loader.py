@@ -35,6 +35,8 @@ class Loader:
         self._record: bytes | None = None
         self._stack = Stack()
         self._modules: dict[str, Patch] = {}
+        # Faults in patch code are then reported by the patch's own symbols.
+        machine.symbolize = self.symbolize
 
     @property
     def stack(self) -> Stack:
@@ -60,6 +62,12 @@ class Loader:
     def names(self) -> Names:
         """Names and addresses as they are now, loaded patches' symbols included."""
         return Names(self.machine.image, self.stack.loaded)
+
+    def symbolize(self, address: int) -> str:
+        """ "name+0x12 [patch]" for an address in a loaded patch, else ""."""
+        if any(p.start <= address < p.start + p.size for p in self.patches):
+            return self.names.describe(address)
+        return ""
 
     def module(self, name: str) -> Patch:
         """A loaded patch with the bytes it was loaded from."""
@@ -236,9 +244,9 @@ class Loader:
         self._store(self.stack.with_applied(loaded.name, done))
 
     def _take_back(self, loaded: Loaded) -> None:
-        """In reverse order (DEFECTS, function-twice). A revert hook that says 0 has done
-        the work; redirections that it left are taken back all the same, since the
-        code behind them may go away."""
+        """In reverse order, which Xen does not (DEFECTS, function-twice). A revert
+        hook that says 0 has done the work; redirections that it left are taken
+        back all the same, since the code behind them may go away."""
         hooked = run_deciding_hooks(self.machine, loaded, HookKind.REVERT)
         left = [
             done

@@ -77,13 +77,20 @@ class Names:
         return (*own, *brought)
 
     def end_of(self, address: int) -> int | None:
-        """The start of the next symbol behind an address, None where none is."""
+        """Where the code at an address ends at the latest: the next symbol or the
+        end of its section. None where nothing of the image or of a patch is."""
         for patch in self.loaded:
             if patch.start <= address < patch.start + patch.size:
                 later = (s.address for s in patch.symbols if s.address > address)
                 return min(later, default=patch.text.end)
-        after = self.image.image.symbols.next_after(address - self.image.bias)
-        return None if after is None else after + self.image.bias
+        within = address - self.image.bias
+        for section in self.image.image.sections:
+            end = section.address + section.size
+            if section.allocated and section.address <= within < end:
+                after = self.image.image.symbols.next_after(within)
+                end = end if after is None else min(end, after)
+                return end + self.image.bias
+        return None
 
     def describe(self, address: int) -> str:
         """ "name+0x12", "name" at its start, or the bare address."""

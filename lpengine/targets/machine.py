@@ -9,7 +9,7 @@ from lpengine.loader.alternatives import FEATURES
 from lpengine.loader.quiesce import backtrace
 from lpengine.loader.relocate import SUPPORTED
 from lpengine.loader.stack import read_pristine
-from lpengine.machine import Machine
+from lpengine.machine.base import Machine
 from lpengine.patch.model import FunctionPatch, Patch
 from lpengine.planner.facts import (
     BusyFact,
@@ -134,22 +134,24 @@ class MachineTarget:
     def _code_fact(self, names: Names, address: int) -> CodeFact | None:
         """None where nothing of the image or of a loaded patch is."""
         found = names.at(address)
-        end = names.end_of(address)
-        if found is None or end is None:
+        if found is None:
             return None
-        place, offset = found
-        size = min(end - address, _CODE_MAX)
+        place, _ = found
+        end = names.end_of(place.address)
+        if end is None or address >= end:
+            return None
+        size = min(end - place.address, _CODE_MAX)
         redirecting = [
             patch.name
             for patch in self.loader.stack.applied_patches
             if any(function.old_address == address for function in patch.functions)
         ]
         return CodeFact(
-            address=address,
-            symbol=names.describe(address),
-            size=max(place.size - offset, 0),
-            live=self.machine.read(address, size),
-            shipped=self._shipped(address, size, place.owner),
+            address=place.address,
+            symbol=place.name,
+            size=place.size,
+            live=self.machine.read(place.address, size),
+            shipped=self._shipped(place.address, size, place.owner),
             redirected_by=tuple(redirecting),
         )
 
@@ -159,7 +161,7 @@ class MachineTarget:
         if owner:
             return read_pristine(self.machine, self.loader.stack, address, size)
         mapped = self.machine.image
-        return mapped.image.read(address - mapped.bias, size)
+        return bytes(mapped.image.read(address - mapped.bias, size))
 
 
 def _find(names: Names, name: str) -> tuple[SymbolFact, ...]:
