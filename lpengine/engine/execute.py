@@ -9,7 +9,7 @@ from lpengine.engine.recover import recover
 from lpengine.engine.run import Run, line
 from lpengine.engine.stack import Stack, differences
 from lpengine.engine.steps import promise, touched
-from lpengine.engine.undo import undo
+from lpengine.engine.undo import interruptions_held, undo
 from lpengine.errors import (
     LpengineError,
     RefusedError,
@@ -70,8 +70,9 @@ def carry_out(run: Run, plan: Plan, start: Stack) -> Outcome:
 
 def back_out(run: Run, plan: Plan, start: Stack, cause: BaseException) -> Outcome:
     error = line(cause)
-    left = undo(run, start, touched(plan.steps), error)
-    return run.finish("stuck" if left else "rolled-back", error, cause, left)
+    with interruptions_held():
+        left = undo(run, start, touched(plan.steps), error)
+        return run.finish("stuck" if left else "rolled-back", error, cause, left)
 
 
 def read_back(target: Target, promised: Stack) -> None:

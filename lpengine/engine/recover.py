@@ -8,7 +8,7 @@ from lpengine.engine.outcome import Notify, Outcome, StepOutcome
 from lpengine.engine.run import Run
 from lpengine.engine.stack import Stack, differences
 from lpengine.engine.steps import promise, touched
-from lpengine.engine.undo import undo
+from lpengine.engine.undo import interruptions_held, undo
 from lpengine.errors import InputError
 from lpengine.journal import Entry, Journal, RunStatus, decode_plan_steps
 from lpengine.patch.xen.reader import read_payload
@@ -57,8 +57,9 @@ def close(
     names = touched(steps)
     if is_complete(entry, steps, start.only(names), now.only(names)):
         return run.finish("done")
-    left = undo(run, start, names, error)
-    return run.finish("stuck" if left else "recovered", error, None, left)
+    with interruptions_held():
+        left = undo(run, start, names, error)
+        return run.finish("stuck" if left else "recovered", error, None, left)
 
 
 def is_complete(

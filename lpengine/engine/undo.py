@@ -24,18 +24,17 @@ def undo(run: Run, start: Stack, names: Collection[str], error: str) -> tuple[st
 
     What there is to undo is read off the target, not off the journal, so it does
     not matter where the run stopped or whether it was being undone already.
-    Returns what is left, one sentence each; () is success. Interruptions wait.
+    Returns what is left, one sentence each; () is success.
     """
-    with interruptions_held():
-        run.quietly(lambda: run.journal.begin_undoing(run.id, error))
-        run.tell_quietly(Undoing(run.id, error))
-        reasons: dict[str, str] = {}
-        try:
-            now = Stack.of(run.target.facts())
-            reasons = take_all_back(run, way_back(start, now, names))
-            now = Stack.of(run.target.facts())
-        except Exception as failure:
-            return (f"the target cannot be read: {line(failure)}", *reasons.values())
+    run.quietly(lambda: run.journal.begin_undoing(run.id, error))
+    run.tell_quietly(Undoing(run.id, error))
+    reasons: dict[str, str] = {}
+    try:
+        now = Stack.of(run.target.facts())
+        reasons = take_all_back(run, way_back(start, now, names))
+        now = Stack.of(run.target.facts())
+    except Exception as failure:
+        return (f"the target cannot be read: {line(failure)}", *reasons.values())
     found = differences(start.only(names), now.only(names))
     return tuple(
         f"{text} ({reasons[name]})" if name in reasons else text

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from lpengine.errors import LockedError, NotFoundError, NotPermittedError
+from lpengine.errors import LockedError, LpengineError, NotFoundError, NotPermittedError
 from lpengine.journal.actor import now
 
 LOCK_NAME = "lock"
@@ -96,15 +96,26 @@ def release(descriptor: int) -> None:
 
 def open_lock(directory: Path) -> int:
     path = directory / LOCK_NAME
+    make_directory(directory)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise out_of_reach(path, error) from error
+
+
+def make_directory(directory: Path) -> None:
+    """Create a state directory where there is none."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except PermissionError as error:
-        raise NotPermittedError(
-            f"cannot lock {path}: {error.strerror}", hint="run it as root"
-        ) from error
     except OSError as error:
-        raise NotFoundError(f"cannot lock {path}: {error.strerror}") from error
+        raise out_of_reach(directory, error) from error
+
+
+def out_of_reach(path: Path, error: OSError) -> LpengineError:
+    text = f"{path}: {error.strerror}"
+    if isinstance(error, PermissionError):
+        return NotPermittedError(text, hint="run it as root")
+    return NotFoundError(text, hint="name a directory that exists")
 
 
 def take(descriptor: int, kind: int) -> bool:

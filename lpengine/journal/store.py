@@ -14,7 +14,7 @@ import msgspec
 from lpengine.journal.actor import current_actor, now
 from lpengine.journal.database import connect, damaged, transaction, translated
 from lpengine.journal.entries import Entry, RunStatus, StepEntry, StepState
-from lpengine.journal.lock import lock
+from lpengine.journal.lock import lock, make_directory
 from lpengine.journal.steps import decode_step, encode_plan, encode_step
 from lpengine.planner.plan import Plan, Step
 
@@ -163,9 +163,10 @@ class Journal:
     def open_run(self) -> Entry | None:
         """The run that has not ended. Unless somebody holds the lock, its process
         is dead and `lpengine.engine.recover` has work to do."""
+        final = tuple(status for status in RunStatus if not status.is_open)
+        unknown = ", ".join("?" * len(final))
         found = self._entries(
-            "WHERE status IN (?, ?) ORDER BY id DESC LIMIT 1",
-            (RunStatus.RUNNING, RunStatus.UNDOING),
+            f"WHERE status NOT IN ({unknown}) ORDER BY id DESC LIMIT 1", final
         )
         return found[0] if found else None
 
@@ -191,7 +192,7 @@ class Journal:
         )
         try:
             return as_entry(run, steps.fetchall())
-        except (ValueError, KeyError, msgspec.ValidationError) as error:
+        except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
             raise damaged(self.path, f"run {run['id']}: {error}") from error
 
     def _readable(self) -> sqlite3.Connection:
@@ -201,7 +202,7 @@ class Journal:
 
     def _writable(self) -> sqlite3.Connection:
         if self._connection is None:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_directory(self.directory)
         return self._readable()
 
 
