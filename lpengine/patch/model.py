@@ -93,7 +93,7 @@ class FunctionPatch:
         return "" if self.old_address else self.name
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NewSymbol:
     """A named symbol the module brings; its name must be new to the target."""
 
@@ -116,7 +116,7 @@ class PatchSection:
     zero_filled: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class PatchRelocation:
     """One relocation of a loaded section; `symbol` is "" for a section symbol."""
 
@@ -128,7 +128,7 @@ class PatchRelocation:
     addend: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Alternative:
     """One .altinstructions record. Positions are (section index, offset); the
     index is 0 where the record has no relocation."""
