@@ -2,9 +2,10 @@
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -70,24 +71,32 @@ def _cache() -> Path:
     return Path(chosen) if chosen else Path.home() / ".cache" / "lpengine"
 
 
-def _unpack_package(package: str, directory: Path) -> None:
+def _fetch_package(package: str, directory: Path) -> Path:
+    """Download and unpack a Debian package; the directory with its files. Complete
+    or not there at all, also when several test runs do it at once."""
+    unpacked = directory / package
+    if unpacked.is_dir():
+        return unpacked
     directory.mkdir(parents=True, exist_ok=True)
-    if not list(directory.glob(f"{package}_*.deb")):
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
         # apt's own user could not write into a private cache directory.
         download = ["apt-get", "-o", "APT::Sandbox::User=root", "download", package]
-        subprocess.run(
-            download, cwd=directory, check=True, capture_output=True, timeout=300
-        )
-    archive = max(directory.glob(f"{package}_*.deb"))
-    subprocess.run(
-        ["dpkg", "-x", archive, directory / package],
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
+        _run(download, Path(scratch))
+        (archive,) = Path(scratch).glob("*.deb")
+        _run(["dpkg", "-x", archive, "files"], Path(scratch))
+        try:
+            (Path(scratch) / "files").rename(unpacked)
+        except OSError:
+            if not unpacked.is_dir():  # else another run was faster
+                raise
+    return unpacked
 
 
-def _not_there(what: str, error: Exception) -> None:
+def _run(command: list[str | Path], directory: Path) -> None:
+    subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=300)
+
+
+def _not_there(what: str, error: Exception) -> NoReturn:
     said = getattr(error, "stderr", b"") or b""
     reason = f"{what}: {error} {said.decode(errors='replace').strip()}"
     if os.environ.get("LPENGINE_REQUIRE_SYSTEM") == "1":
@@ -98,11 +107,9 @@ def _not_there(what: str, error: Exception) -> None:
 @pytest.fixture(scope="session")
 def xen_image() -> Path:
     """xen-syms of Debian's Xen 4.17, for tests marked `system`."""
-    directory = _cache()
-    pattern = f"{XEN_PACKAGE}/usr/lib/debug/boot/xen-syms-*"
-    if not list(directory.glob(pattern)):
-        try:
-            _unpack_package(XEN_PACKAGE, directory)
-        except (OSError, subprocess.SubprocessError) as error:
-            _not_there(f"cannot fetch {XEN_PACKAGE}", error)
-    return max(directory.glob(pattern))
+    try:
+        files = _fetch_package(XEN_PACKAGE, _cache())
+    except (OSError, subprocess.SubprocessError) as error:
+        _not_there(f"cannot fetch {XEN_PACKAGE}", error)
+    found = files.glob("usr/lib/debug/boot/xen-syms-*")
+    return max(path for path in found if path.suffix != ".map")

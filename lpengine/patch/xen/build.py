@@ -140,6 +140,11 @@ class _Composer:
 
     def _record(self, redirect: _Redirect) -> FunctionSpec:
         old, new = redirect.old, redirect.new
+        if old.borrowed:
+            self._notes.append(
+                f"{old.name}: too short by itself, so the jump to the new code takes "
+                f"{old.borrowed} bytes of the padding behind it"
+            )
         return FunctionSpec(
             name=old.name,
             old_size=old.size,

@@ -22,12 +22,14 @@ _INDIRECT_CALL = b"\xff\x15"
 @dataclass(frozen=True)
 class OldFunction:
     """A function of the image that can be redirected. `name` is what Xen's built-in
-    table calls it."""
+    table calls it; the last `borrowed` of its `size` bytes are the padding behind a
+    function that is too short by itself."""
 
     name: str
     address: int
     size: int
     code: bytes
+    borrowed: int = 0
 
 
 class TargetImage:
@@ -58,10 +60,18 @@ class TargetImage:
         """
         symbol = self.symbol(wanted)
         self._require_code(symbol)
-        size = symbol.size or self._measured_size(symbol.value)
-        code = self.image.read(symbol.value, size)
-        _require_room(wanted, code)
-        return OldFunction(symbol.qualified_name, symbol.value, size, code)
+        name, address = symbol.qualified_name, symbol.value
+        own = symbol.size or self._measured_size(address)
+        code = self.image.read(address, own)
+        needed = room_needed(code)
+        if own >= needed:
+            return OldFunction(name, address, own, code)
+        size = self._size_with_padding(address, own, needed)
+        if size < needed:
+            raise _too_short(name, own, needed)
+        return OldFunction(
+            name, address, size, self.image.read(address, size), size - own
+        )
 
     def symbol(self, wanted: str) -> Symbol:
         """The one symbol that `wanted` can mean; see `old_function`."""
@@ -199,6 +209,23 @@ class TargetImage:
             instructions.pop()
         return instructions[-1].end - address if instructions else 0
 
+    def _size_with_padding(self, address: int, own: int, needed: int) -> int:
+        """How long the function is when it takes as much of the padding behind it
+        as it needs, in whole instructions that nothing jumps to."""
+        end = self.image.symbols.next_after(address) or address
+        if own == 0 or end - address < needed:
+            return own
+        code = self.image.read(address, end - address)
+        size = own
+        for instruction in x86.disassemble(code[own:], address + own):
+            if size >= needed or not x86.is_padding(instruction.bytes):
+                break
+            size = instruction.end - address
+        last_own, new_end = address + own - 1, address + size
+        if x86.branches_into(code[:own], address, last_own, new_end):
+            return own
+        return size
+
     @cached_property
     def _init_bounds(self) -> tuple[int, int]:
         return self._between("_sinittext", "_einittext")
@@ -233,13 +260,17 @@ def _ambiguous(wanted: str, found: Sequence[Symbol]) -> BuildError:
     )
 
 
-def _require_room(name: str, code: bytes) -> None:
-    needed = NEAR_JUMP_SIZE
-    if x86.starts_with_endbr(code):
-        needed += len(x86.ENDBR64)
-    if len(code) < needed:
-        raise BuildError(
-            f"{name} is too short to be redirected: {len(code)} bytes, needed {needed}",
-            codes=("LP-SHP-171",),
-            hint="patch its callers instead",
-        )
+def room_needed(code: bytes) -> int:
+    """Bytes that a redirection takes at the start of a function: a near jump, behind
+    an ENDBR64 (xen arch/x86/livepatch.c, arch_livepatch_verify_func)."""
+    landing_pad = len(x86.ENDBR64) if x86.starts_with_endbr(code) else 0
+    return landing_pad + NEAR_JUMP_SIZE
+
+
+def _too_short(name: str, size: int, needed: int) -> BuildError:
+    return BuildError(
+        f"{name} is too short to be redirected: {size} bytes, needed {needed}, and "
+        "no padding behind it",
+        codes=("LP-SHP-171",),
+        hint="patch its callers instead",
+    )
