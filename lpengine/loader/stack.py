@@ -1,6 +1,7 @@
 """What is loaded and applied on a machine, as it is kept in the machine's record."""
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import msgspec
 
@@ -12,6 +13,9 @@ from lpengine.planner.facts import PatchState, Span
 
 SCHEMA = 1
 
+# An address or a number of bytes.
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+
 
 @dataclass(frozen=True)
 class LoadedFunction:
@@ -19,10 +23,10 @@ class LoadedFunction:
     NOP record; `new_size` are then the bytes to blank."""
 
     name: str
-    old_address: int
-    old_size: int
-    new_address: int
-    new_size: int
+    old_address: Natural
+    old_size: Natural
+    new_address: Natural
+    new_size: Natural
 
     @property
     def span(self) -> Span:
@@ -35,8 +39,8 @@ class LoadedSymbol:
     to it; one that names replacement code is not new (Xen, build_symbol_table)."""
 
     name: str
-    address: int
-    size: int
+    address: Natural
+    size: Natural
     new: bool
     is_function: bool
 
@@ -46,7 +50,7 @@ class LoadedHook:
     """A hook function, in the order of its section."""
 
     kind: HookKind
-    address: int
+    address: Natural
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,9 @@ class Loaded:
     raw: bytes
     build_id: str
     depends: str
-    start: int
-    size: int
-    text_size: int
+    start: Natural
+    size: Natural
+    text_size: Natural
     functions: tuple[LoadedFunction, ...] = ()
     symbols: tuple[LoadedSymbol, ...] = ()
     hooks: tuple[LoadedHook, ...] = ()
