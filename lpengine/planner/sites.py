@@ -20,8 +20,9 @@ class Site:
     """One old function as it is just before the patch is applied.
 
     `address` is where the patch says it starts, `start` and `end` the offsets it
-    overwrites, `rewrites` what earlier steps of the plan will have put there, and
-    `bare` that the image's own bytes are back.
+    overwrites, `rewrites` what earlier steps of the plan will have put there, `bare`
+    that the image's own bytes are back, and `stated_size` the size of the symbol the
+    patch names: another symbol may start at the same address.
     """
 
     function: FunctionPatch
@@ -31,6 +32,7 @@ class Site:
     end: int
     rewrites: tuple[Rewrite, ...]
     bare: bool
+    stated_size: int = 0
 
     @property
     def label(self) -> str:
@@ -40,6 +42,11 @@ class Site:
     def into(self) -> int:
         """How far inside the containing function the address is."""
         return self.address - self.code.address
+
+    @property
+    def size(self) -> int:
+        """The function's size; 0 where the image does not say (assembly)."""
+        return self.stated_size or self.code.size
 
     @property
     def now(self) -> bytes:
@@ -52,7 +59,7 @@ class Site:
         """The function's own code, without any redirection."""
         ours = self.bare or self.rewrites or self.code.redirected_by
         code = self.code.shipped if ours else self.code.live
-        return code[: self.code.size or len(code)]
+        return code[: self.size or len(code)]
 
     @property
     def room(self) -> int:
@@ -93,7 +100,13 @@ def sites(patch: Patch, situation: Situation) -> Iterator[Site]:
             end=end,
             rewrites=situation.rewritten(address),
             bare=situation.bare,
+            stated_size=stated_size(function, situation),
         )
+
+
+def stated_size(function: FunctionPatch, situation: Situation) -> int:
+    found = situation.symbols(function.wanted) if function.wanted else ()
+    return found[0].size if found else 0
 
 
 def reported(patch: Patch, cause: str, function: FunctionPatch) -> bool:

@@ -178,7 +178,7 @@ def old_address(function: FunctionPatch, situation: Situation) -> int | None:
     """Where the old function is; None where its name is unknown. The record's own
     address wins over its name (Xen: resolve_old_address)."""
     if not function.wanted:
-        return function.old_address
+        return function.old_address or None
     symbols = situation.symbols(function.wanted)
     return symbols[0].address if symbols else None
 

@@ -6,7 +6,7 @@ from lpengine.patch.model import Expectation, FunctionPatch, Patch
 from lpengine.planner.findings import Finding
 from lpengine.planner.judgement import block
 from lpengine.planner.sites import Site, label, reported, sites
-from lpengine.planner.situation import Situation, old_address
+from lpengine.planner.situation import Situation
 
 LONGEST = 31
 
@@ -17,7 +17,7 @@ def expectations_sound(patch: Patch, situation: Situation) -> Iterator[Finding]:
         expected = function.expectation
         if not expected.enabled:
             continue
-        if old_address(function, situation) == 0:
+        if not function.wanted and not function.old_address:
             yield from unsound(patch, function, "expectation-no-address", "an address")
         if expected.length > LONGEST:
             at_most = f"at most {LONGEST} bytes"

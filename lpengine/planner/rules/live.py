@@ -2,7 +2,12 @@
 
 from collections.abc import Iterator
 
-from lpengine.arch.x86 import Instruction, branches_into, is_padding
+from lpengine.arch.x86 import (
+    Instruction,
+    branches_into,
+    is_padding,
+    starts_with_endbr,
+)
 from lpengine.patch.model import Patch
 from lpengine.planner.findings import Finding
 from lpengine.planner.judgement import block, warn
@@ -56,7 +61,7 @@ def own_bytes(site: Site) -> range:
     NOPs, or both on top of one another."""
     if not site.code.redirected_by:
         return range(0)
-    start = ENDBR if site.keeps_endbr else 0
+    start = ENDBR if starts_with_endbr(site.code.shipped) else 0
     live = site.code.live[start:]
     if len(site.code.redirected_by) > 1:
         return range(start, start + LONGEST_NOP)

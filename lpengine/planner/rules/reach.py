@@ -109,4 +109,4 @@ def new_code_away(site: Site, situation: Situation) -> tuple[int, int]:
 
 def jumps_far(site: Site, situation: Situation) -> bool:
     needed = (ENDBR if site.keeps_endbr else 0) + FAR_JUMP
-    return situation.facts.capabilities.far_jumps and site.code.size >= needed
+    return situation.facts.capabilities.far_jumps and site.size >= needed

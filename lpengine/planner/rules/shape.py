@@ -57,9 +57,7 @@ def sizes_true(patch: Patch, situation: Situation) -> Iterator[Finding]:
 def true_size(site: Site) -> int:
     """The function's size; where the image does not say (assembly), what the
     patch says as long as there is room."""
-    if site.code.size:
-        return site.code.size
-    return min(site.function.old_size, site.room)
+    return site.size or min(site.function.old_size, site.room)
 
 
 def mid_function(patch: Patch, site: Site) -> Finding:
@@ -86,7 +84,7 @@ def wrong_size(patch: Patch, site: Site) -> Finding:
         remedy=f"rebuild the patch with old_size {true_size(site)}",
         address=f"{site.address:#x}",
         old_size=site.function.old_size,
-        size=site.code.size,
+        size=site.size,
         room=site.room,
     )
 
@@ -98,7 +96,7 @@ def needed_for_jump(site: Site) -> int:
 def borrows(site: Site) -> bool:
     """Whether the patch takes from the padding behind a function that is too short
     for a jump, and nothing else."""
-    if site.function.is_nop or site.code.size >= needed_for_jump(site):
+    if site.function.is_nop or site.size >= needed_for_jump(site):
         return False
     wanted = site.function.old_size
     return needed_for_jump(site) <= wanted <= padded_size(site)
@@ -123,12 +121,12 @@ def borrowed(patch: Patch, site: Site) -> Finding:
         patch.name,
         site.label,
         observed=f"old_size {site.function.old_size} reaches into the padding behind "
-        f"the function's {site.code.size} bytes",
+        f"the function's {site.size} bytes",
         needed="padding that nothing runs or jumps into; it is",
         remedy="nothing to do",
-        size=site.code.size,
+        size=site.size,
         room=site.room,
-        padding=site.code.live[site.code.size :].hex(),
+        padding=site.code.live[site.size :].hex(),
     )
 
 
