@@ -113,3 +113,37 @@ def xen_image() -> Path:
         _not_there(f"cannot fetch {XEN_PACKAGE}", error)
     found = files.glob("usr/lib/debug/boot/xen-syms-*")
     return max(path for path in found if path.suffix != ".map")
+
+
+def build_probe_in(directory: Path, base: int, *, writable_code: bool) -> Path:
+    """Assemble fixtures/probe to run at `base`; code pages are RX or, as in Xen's
+    image, RWX."""
+    directory.mkdir(parents=True, exist_ok=True)
+    source, linked = FIXTURES / "probe", directory / "probe"
+    script = (source / "probe.lds").read_text().replace("BASE", hex(base))
+    script = script.replace("CODE_FLAGS", "7" if writable_code else "5")
+    (directory / "probe.lds").write_text(script)
+    _run(["gcc", "-c", "-o", "probe.o", source / "probe.S"], directory)
+    _run(["ld", "-T", "probe.lds", "-o", "probe", "probe.o"], directory)
+    return linked
+
+
+@pytest.fixture(scope="session")
+def probe_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of functions that each do one thing to an emulated machine."""
+    directory = tmp_path_factory.mktemp("probe")
+    return build_probe_in(directory, 0xFFFF82D040200000, writable_code=False)
+
+
+@pytest.fixture(scope="session")
+def probe(probe_image: Path) -> "Image":
+    """`probe_image`, opened."""
+    from lpengine.elf import open_image
+
+    return open_image(probe_image)
+
+
+@pytest.fixture(scope="session")
+def build_probe() -> Callable[..., Path]:
+    """`build_probe(directory, base, writable_code=True)` -> the image."""
+    return build_probe_in
