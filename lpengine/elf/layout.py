@@ -176,10 +176,18 @@ def decode_string(
 class Strings:
     """One string table, bounded: `allowance` is how many characters may be read
     from it in all, since overlapping strings of a small file can add up to
-    anything."""
+    anything. With `kept`, a string that is asked for again is the same object
+    and costs nothing."""
 
     def __init__(
-        self, data: Data, offset: int, size: int, path: str, *, allowance: int
+        self,
+        data: Data,
+        offset: int,
+        size: int,
+        path: str,
+        *,
+        allowance: int,
+        kept: bool = False,
     ) -> None:
         if size and data[offset + size - 1] != 0:
             raise ElfError(path, offset, "string table does not end in NUL")
@@ -187,6 +195,7 @@ class Strings:
         self._table = (offset, size)
         self._path = path
         self._left = allowance
+        self._kept: dict[int, str] | None = {} if kept else None
 
     @classmethod
     def none(cls, path: str) -> "Strings":
@@ -194,12 +203,16 @@ class Strings:
         return cls(b"", 0, 0, path, allowance=0)
 
     def text(self, position: int) -> str:
+        if self._kept is not None and position in self._kept:
+            return self._kept[position]
         value = decode_string(self._data, self._table, position, self._path)
         self._left -= len(value)
         if self._left < 0:
             raise ElfError(
                 self._path, self._table[0], "names add up to more than the file holds"
             )
+        if self._kept is not None:
+            self._kept[position] = value
         return value
 
 

@@ -28,11 +28,15 @@ from lpengine.elf.layout import (
 )
 from lpengine.errors import ElfError, InputError
 
-# How much longer than the file all names read in one go may be. Many symbols
-# share one name (".LC0"); 64 bytes of it per symbol table byte is beyond any
-# compiler's output.
-_NAMES_FACTOR = 64
+# How much longer than the tables all names read in one go may be. In a walk along
+# the table many symbols share one name (".LC0"), but 64 bytes of it per byte of
+# table are beyond any compiler's output. What is kept counts each place once.
+_WALK_FACTOR = 64
+_KEPT_FACTOR = 2
 _NAMES_SLACK = 1 << 20
+# Looking a name up compares it with each symbol of equal hash, which a file can
+# make all of them.
+_NAME_MAX = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,18 +149,21 @@ class SymbolTable:
     def named(self, name: str) -> tuple[Symbol, ...]:
         """All symbols of that name, in table order; "file#name" finds the static
         `name` of that source file."""
-        strings = self._strings()
+        if len(name) >= _NAME_MAX:
+            raise self._fail(f"symbol name of {len(name)} characters looked up")
+        strings = self._strings(kept=True)
         return tuple(self._symbol(at, strings) for at in self._index.named(name))
 
     def xen_named(self, name: str) -> tuple[Symbol, ...]:
         """What Xen's built-in table finds under a name: defined globals by their
         name, statics by "file#name" only (xen tools/symbols.c)."""
+        qualified = "#" in name
         return tuple(
             symbol
             for symbol in self.named(name)
-            if symbol.qualified_name == name
-            and not symbol.is_undefined
+            if not symbol.is_undefined
             and symbol.type not in (STT_FILE, STT_SECTION)
+            and (qualified or not symbol.is_local or symbol.file == "")
         )
 
     def at(self, address: int) -> tuple[Symbol, int] | None:
@@ -182,14 +189,22 @@ class SymbolTable:
                 view[strings.offset : strings.offset + strings.size],
             )
         except InputError as error:
-            raise ElfError(self._path, table.offset, error.message) from error
+            raise self._fail(error.message) from error
 
-    def _strings(self) -> Strings:
+    def _strings(self, *, kept: bool = False) -> Strings:
         section = self._string_section
-        allowance = _NAMES_FACTOR * (self._table.size + section.size) + _NAMES_SLACK
+        factor = _KEPT_FACTOR if kept else _WALK_FACTOR
         return Strings(
-            self._data, section.offset, section.size, self._path, allowance=allowance
+            self._data,
+            section.offset,
+            section.size,
+            self._path,
+            allowance=factor * (self._table.size + section.size) + _NAMES_SLACK,
+            kept=kept,
         )
+
+    def _fail(self, what: str) -> ElfError:
+        return ElfError(self._path, self._table.offset, what)
 
     def _raw(self, index: int) -> RawSymbol:
         offset = self._table.offset + index * SYMBOL.size
