@@ -129,6 +129,18 @@ def test_anything_raised_is_undone(target: FakeTarget, error: BaseException) -> 
     assert standing(target) == before
 
 
+def test_ctrl_c_waits_for_the_step_to_end(target: FakeTarget) -> None:
+    def notify(event: Event) -> None:
+        if event == StepBegun(Revert("one"), undoing=False):
+            signal.raise_signal(signal.SIGINT)
+
+    before = standing(target)
+    outcome = carry_out(target, *PLANS["unload"], notify=notify)
+    assert isinstance(outcome.cause, KeyboardInterrupt)
+    assert [s.state for s in outcome.steps if not s.undoing] == ["undone"] * 3
+    assert standing(target) == before
+
+
 def test_ctrl_c_while_undoing_waits(target: FakeTarget) -> None:
     """The undo is finished and written down; then the interruption arrives."""
 

@@ -111,3 +111,13 @@ def test_a_run_in_the_way_that_is_stuck_stops_the_next(target: FakeTarget) -> No
         with pytest.raises(StuckError, match="it failed") as caught:
             execute(plan, target, journal, PATCHES)
         assert caught.value.left[0].startswith("all is applied, was not loaded")
+
+
+def test_a_run_that_leads_nowhere_else_is_not_taken_for_done(
+    target: FakeTarget,
+) -> None:
+    """Its end state is its start state; the journal knows it had hardly begun."""
+    with open_run(target, unload("other"), load("other"), done=0) as journal:
+        outcome = recover(target, journal)
+        assert outcome is not None
+        assert outcome.status == "recovered"

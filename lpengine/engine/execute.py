@@ -4,12 +4,13 @@ import hashlib
 from collections.abc import Mapping
 from datetime import timedelta
 
+from lpengine.engine.interruptions import interruptions_held
 from lpengine.engine.outcome import Notify, Outcome, RunStarted
 from lpengine.engine.recover import recover
 from lpengine.engine.run import Run, line
 from lpengine.engine.stack import Stack, differences
 from lpengine.engine.steps import promise, touched
-from lpengine.engine.undo import interruptions_held, undo
+from lpengine.engine.undo import undo
 from lpengine.errors import (
     LpengineError,
     RefusedError,

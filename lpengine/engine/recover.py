@@ -4,11 +4,12 @@ from datetime import timedelta
 
 import msgspec
 
+from lpengine.engine.interruptions import interruptions_held
 from lpengine.engine.outcome import Notify, Outcome, StepOutcome
 from lpengine.engine.run import Run
 from lpengine.engine.stack import Stack, differences
 from lpengine.engine.steps import promise, touched
-from lpengine.engine.undo import interruptions_held, undo
+from lpengine.engine.undo import undo
 from lpengine.errors import InputError
 from lpengine.journal import Entry, Journal, RunStatus, decode_plan_steps
 from lpengine.patch.xen.reader import read_payload

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TypeVar
 
+from lpengine.engine.interruptions import interruptions_held
 from lpengine.engine.outcome import (
     Event,
     Notify,
@@ -49,18 +50,22 @@ class Run:
             self.notify(event)
 
     def take(self, step: Step) -> None:
-        """One step of the plan. Raises what stopped it."""
-        index = self.journal.begin_step(self.id, step)
-        self.steps.append(StepOutcome(step, StepState.BEGUN))
-        try:
-            self.tell(StepBegun(step, undoing=False))
-            act(step, self.target, self.patches, self.timeout)
-        except BaseException as error:
-            self._ended(index, StepOutcome(step, StepState.FAILED, error=line(error)))
-            raise
-        self.steps[-1] = StepOutcome(step, StepState.DONE)
-        self.journal.end_step(self.id, index, StepState.DONE)
-        self.tell(StepEnded(step, undoing=False, error=""))
+        """One step of the plan. Raises what stopped it; interruptions arrive when it
+        has ended, since a target cannot promise to have changed nothing if it is
+        stopped between any two instructions."""
+        with interruptions_held():
+            index = self.journal.begin_step(self.id, step)
+            self.steps.append(StepOutcome(step, StepState.BEGUN))
+            try:
+                self.tell(StepBegun(step, undoing=False))
+                act(step, self.target, self.patches, self.timeout)
+            except BaseException as error:
+                failed = StepOutcome(step, StepState.FAILED, error=line(error))
+                self._ended(index, failed)
+                raise
+            self.steps[-1] = StepOutcome(step, StepState.DONE)
+            self.journal.end_step(self.id, index, StepState.DONE)
+            self.tell(StepEnded(step, undoing=False, error=""))
 
     def take_back(self, step: Step, timeout: timedelta) -> BaseException | None:
         """One step of undoing. Returns what stopped it: nothing may stop the rest,

@@ -1,8 +1,6 @@
 """The way back to the state before a run, after a failure or a crash."""
 
-import signal
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 
 from lpengine.engine.outcome import Undoing
 from lpengine.engine.run import Run, line
@@ -15,8 +13,6 @@ from lpengine.planner.plan import Apply, Load, Revert, Step, Unload
 # each time: to give up there costs more than to wait.
 TRIES = 3
 PATIENCE = 2
-
-INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def undo(run: Run, start: Stack, names: Collection[str], error: str) -> tuple[str, ...]:
@@ -81,13 +77,3 @@ def apply_afresh(run: Run, step: Step) -> BaseException | None:
         if failure := run.take_back(each, run.timeout):
             return failure
     return None
-
-
-@contextmanager
-def interruptions_held() -> Iterator[None]:
-    """Let Ctrl-C and friends wait: half undone is worse than late."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
