@@ -134,6 +134,32 @@ def payload_reader() -> Callable[[bytes], object]:
     return lambda data: reader.read_payload(data, "fuzzed")
 
 
+def payload_seed() -> bytes:
+    """A Xen payload with one of everything that has a format of its own."""
+    spec = importlib.import_module("lpengine.patch.xen.spec")
+    model = importlib.import_module("lpengine.patch.model")
+    writer = importlib.import_module("lpengine.patch.xen.writer")
+    code = b"\xf3\x0f\x1e\xfa\xe8" + bytes(4) + b"\xc3"
+    call = spec.RelocationSpec(5, R_X86_64_PC32, "callee", -4)
+    function = spec.FunctionSpec(
+        "one", 64, code, (call,), old_symbol="one", expectation=code[:4]
+    )
+    place = spec.Place(".text")
+    payload = spec.PayloadSpec(
+        "11" * 20,
+        "22" * 20,
+        functions=(function, spec.FunctionSpec("two", 32, new_size=9, old_address=64)),
+        hooks=tuple(spec.HookSpec(kind, b"\xc3") for kind in model.HookKind),
+        metadata=(("key", "value"),),
+        alternatives=(spec.AlternativeSpec(place, 4, b"\x90", 3),),
+        exceptions=(spec.ExceptionSpec(place, place),),
+        bug_frames=(spec.BugFrameSpec(1, bytes(8)),),
+        symbols=(spec.SymbolSpec("new_one", place, 8),),
+    )
+    data: bytes = writer.write_payload(payload)
+    return data
+
+
 def seed_object() -> bytes:
     """A relocatable file with one of everything."""
     writer = ObjectWriter()
@@ -283,12 +309,14 @@ def _check_memory(data: bytes, reader: Callable[[bytes], object]) -> None:
 
 
 def fuzz(
-    seconds: float, seed: int, save: Path, readers: Sequence[Callable[[bytes], object]]
+    seconds: float,
+    seed: int,
+    save: Path,
+    readers: Sequence[Callable[[bytes], object]],
+    corpus: Sequence[bytes],
 ) -> int:
     """How many files were read; a failing one is saved before its error leaves."""
     chance = random.Random(seed)
-    with tempfile.TemporaryDirectory() as directory:
-        corpus = seeds(Path(directory))
     for reader in readers:  # once unmeasured: the first run imports and caches
         reader(corpus[0])
     end = time.process_time() + seconds
@@ -312,13 +340,16 @@ def main() -> int:
     parser.add_argument("--save", type=Path, default=Path("fuzz_elf.failed"))
     arguments = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    with tempfile.TemporaryDirectory() as directory:
+        corpus = seeds(Path(directory))
     readers: list[Callable[[bytes], object]] = []
     if arguments.reader != "payload":
         readers.append(exercise)
     if arguments.reader != "elf":
         readers.append(payload_reader())
+        corpus += [payload_seed()] * len(corpus)
     try:
-        count = fuzz(arguments.seconds, arguments.seed, arguments.save, readers)
+        count = fuzz(arguments.seconds, arguments.seed, arguments.save, readers, corpus)
     except Exception as error:
         print(f"{arguments.save}: {type(error).__name__}: {error}", file=sys.stderr)
         return 1

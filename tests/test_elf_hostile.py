@@ -427,7 +427,7 @@ def test_records_inside_the_file() -> None:
 
 def test_fuzzer_ends_clean(tmp_path: Path) -> None:
     saved = tmp_path / "failed"
-    assert fuzzer.fuzz(1, 7, saved, (fuzzer.exercise,)) > 100
+    assert fuzzer.fuzz(1, 7, saved, (fuzzer.exercise,), CORPUS) > 100
     assert not saved.exists()
 
 
@@ -438,11 +438,12 @@ def test_fuzzer_keeps_what_fails(tmp_path: Path) -> None:
 
     saved = tmp_path / "failed"
     with pytest.raises(ZeroDivisionError):
-        fuzzer.fuzz(1, 7, saved, (defective,))
+        fuzzer.fuzz(1, 7, saved, (defective,), CORPUS)
     assert saved.stat().st_size > 0
 
 
 @pytest.mark.slow
 def test_fuzz_for_longer(tmp_path: Path) -> None:
     readers = (fuzzer.exercise, fuzzer.payload_reader())
-    assert fuzzer.fuzz(60, 11, tmp_path / "failed", readers) > 1000
+    files = [*CORPUS, *[fuzzer.payload_seed()] * len(CORPUS)]
+    assert fuzzer.fuzz(60, 11, tmp_path / "failed", readers, files) > 1000

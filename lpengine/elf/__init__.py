@@ -1,6 +1,5 @@
 """ELF files as values: read any ELF64 x86-64 file, write relocatable ones."""
 
-from lpengine.elf import constants
 from lpengine.elf.headers import Header, Section, Segment
 from lpengine.elf.image import Image, open_image, parse_image
 from lpengine.elf.layout import Relocation
@@ -18,7 +17,6 @@ __all__ = [
     "Segment",
     "Symbol",
     "SymbolTable",
-    "constants",
     "open_image",
     "parse_image",
     "parse_notes",
