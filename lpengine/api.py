@@ -2,12 +2,15 @@
 Read this first. Test harnesses call the same functions through `lpengine`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 from lpengine import planner
 from lpengine.compile import DEFAULT_COMPILER
+from lpengine.core import changed_chunks
 from lpengine.elf import open_image, parse_image
+from lpengine.elf.constants import SegmentType
 from lpengine.engine import Event, Outcome, execute, recover
 from lpengine.errors import ElfError, NotFoundError, StalePlanError, UsageError
 from lpengine.journal import Journal, lock
@@ -34,6 +37,7 @@ Notify = Callable[[Event], None]
 Decide = Callable[[Facts], Plan]
 
 DEFAULT_POLICY = Policy()
+WORD_SIZE = 8
 
 
 def inspect(path: str | Path, *, name: str = "") -> Inspection:
@@ -176,29 +180,26 @@ def emulate(
     state_directory: str | Path,
 ) -> Emulated:
     """Apply to a throw-away machine made of `image`, make each call (function,
-    arguments, returns) before, with and after the patch, and take it back."""
+    arguments, returns) before, with and after the patch, and take it back. What a
+    call changes in memory is forgotten, so that the calls compare."""
     machine = EmulatedMachine.from_image(open_image(Path(image)), cpus=cpus)
     target = MachineTarget(machine, f"emulated:{image}", Path(state_directory))
     pristine = image_memory(machine)
-    before = [make_call(machine, *each) for each in calls]
-    started = image_memory(machine)
+    before = [undone_call(machine, *each) for each in calls]
     acted = apply(payloads, target, policy, timeout=timeout)
     if acted.outcome is None or acted.outcome.status != "done":
-        return Emulated(acted, (), image_memory(machine) == pristine)
-    unpatched = image_memory(machine)
-    patched = [make_call(machine, *each) for each in calls]
-    kept = image_memory(machine) == unpatched
+        return Emulated(acted, (), differing_symbols(machine, pristine))
+    patched = [undone_call(machine, *each) for each in calls]
     revert((), target, everything=True, timeout=timeout)
     unload((), target, everything=True)
-    restored = image_memory(machine) == started if kept else not target.facts().loaded
-    reverted = [make_call(machine, *each) for each in calls]
+    reverted = [undone_call(machine, *each) for each in calls]
     compared = tuple(
         CallComparison(" ".join([name, *arguments]), *results)
         for (name, arguments, _), *results in zip(
             calls, before, patched, reverted, strict=True
         )
     )
-    return Emulated(acted, compared, restored)
+    return Emulated(acted, compared, differing_symbols(machine, pristine))
 
 
 def build_c(
@@ -390,12 +391,42 @@ def build_id_of(payload: str | Path | None) -> str:
 
 def image_memory(machine: EmulatedMachine) -> bytes:
     """Every byte of the image as it is in the machine's memory now."""
-    image = machine.image.image
-    return b"".join(
-        machine.read(segment.address + machine.image.bias, segment.memory_size)
-        for segment in image.segments
-        if segment.is_load
-    )
+    start, end = image_span(machine)
+    return machine.read(start, end - start)
+
+
+def image_span(machine: EmulatedMachine) -> tuple[int, int]:
+    loaded = [s for s in machine.image.image.segments if s.type == SegmentType.PT_LOAD]
+    bias = machine.image.bias
+    start = min(segment.virtual_address for segment in loaded)
+    return start + bias, max(segment.end for segment in loaded) + bias
+
+
+def differing_symbols(machine: EmulatedMachine, pristine: bytes) -> tuple[str, ...]:
+    """The symbols whose bytes are not the pristine ones, in address order."""
+    start, _ = image_span(machine)
+    symbols, bias = machine.image.image.symbols, machine.image.bias
+    names: dict[str, None] = {}
+    for chunk in changed_chunks(pristine, image_memory(machine), WORD_SIZE):
+        found = symbols.at(start + chunk * WORD_SIZE - bias)
+        names[found[0].qualified_name if found else "?"] = None
+    return tuple(names)
+
+
+class _Undo(Exception):
+    """Ends a transaction whose effects are not wanted."""
+
+
+def undone_call(
+    machine: EmulatedMachine, function: str, arguments: Sequence[str], returns: str
+) -> CallResult:
+    """A call whose effect on memory is forgotten, so that it can be compared with
+    the same call at another time."""
+    results = []
+    with suppress(_Undo), machine.transaction():
+        results.append(make_call(machine, function, arguments, returns))
+        raise _Undo
+    return results[0]
 
 
 def make_call(

@@ -69,5 +69,4 @@ def command(
         show([to_json(shapes.emulation_document(emulated))])
     else:
         show(text.emulation_lines(emulated))
-    code = exits.of_action(emulated.acted)
-    return code or (exits.DONE if emulated.restored else exits.STUCK)
+    return exits.of_action(emulated.acted)

@@ -112,11 +112,13 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EmulationDocument(Document, frozen=True, kw_only=True):
-    """lpengine/emulation/1."""
+    """lpengine/emulation/1. `differing` names the image's symbols that were not as
+    before at the end: what hooks have written."""
 
     action: ActionDocument
     calls: list[ComparisonRow]
     restored: bool
+    differing: list[str]
 
 
 class LoadedRow(msgspec.Struct, frozen=True, kw_only=True):

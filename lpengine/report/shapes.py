@@ -141,6 +141,7 @@ def emulation_document(emulated: Emulated) -> d.EmulationDocument:
             for each in emulated.calls
         ],
         restored=emulated.restored,
+        differing=list(emulated.differing),
     )
 
 

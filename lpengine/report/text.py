@@ -111,7 +111,8 @@ def emulation_lines(emulated: Emulated) -> Iterator[str]:
     if emulated.restored:
         yield "Reverted and unloaded: every byte of the image is as it was"
     else:
-        yield "The image's memory differs after revert and unload"
+        names = ", ".join(emulated.differing)
+        yield f"Reverted and unloaded: what hooks wrote remains in {names}"
 
 
 def status_lines(status: Status) -> Iterator[str]:

@@ -71,12 +71,18 @@ class CallComparison:
 
 @dataclass(frozen=True)
 class Emulated:
-    """An application to a throw-away machine. `restored` says that every byte of
-    the image was as before once the patch was taken back and unloaded."""
+    """An application to a throw-away machine. `differing` names the image's symbols
+    that were not as before once the patch was taken back and unloaded: what its
+    hooks have written."""
 
     acted: Acted
     calls: tuple[CallComparison, ...] = ()
-    restored: bool = False
+    differing: tuple[str, ...] = ()
+
+    @property
+    def restored(self) -> bool:
+        """Every byte of the image is as it was."""
+        return not self.differing
 
 
 @dataclass(frozen=True)
