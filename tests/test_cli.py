@@ -299,7 +299,7 @@ def test_errors_are_documents_with_json(document, tmp_path) -> None:
     error = document("inspect", tmp_path / "missing.livepatch")
     assert error["schema"] == "lpengine/error/1"
     assert error["exit"] == error["exit_code"] == 4
-    assert error["hint"]
+    assert "missing.livepatch" in error["message"]
 
 
 def test_a_defect_of_ours_is_no_traceback(cli, monkeypatch, tmp_path) -> None:
