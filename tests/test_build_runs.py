@@ -223,3 +223,41 @@ def test_debians_xen_says_another_version(
     bench.take_off(built)
     assert extra_version(bench.machine) == shipped != "+LP1"
     assert bench.memory() == before
+
+
+def test_accesses_through_a_global_offset_table_become_direct(
+    bench: Bench, tmp_path: Path
+) -> None:
+    source = tmp_path / "patch.c"
+    source.write_text(
+        "#pragma GCC visibility push(default)\n"
+        "extern unsigned long calls;\n"
+        "extern unsigned long twin_secret(unsigned long) __attribute__((noplt));\n"
+        "unsigned long count_call(void)\n"
+        "{ calls += 5; return calls + twin_secret(1) * 1000; }\n"
+    )
+    built = build_c(source, {"count_call": ""}, bench.image)
+    bench.put_on(built)
+    assert bench.machine.call_by_name("count_call") == 12 + 43 * 1000
+
+
+def test_a_static_local_is_reached_by_its_compiled_name(
+    bench: Bench, tmp_path: Path
+) -> None:
+    source = tmp_path / "patch.c"
+    source.write_text(
+        'extern unsigned long ticket LIVEPATCH_STATIC("common/counter.c", ticket.0);\n'
+        "unsigned long next_ticket(void) { return ticket += 10; }\n"
+    )
+    bench.put_on(build_c(source, {"next_ticket": ""}, bench.image))
+    assert bench.machine.call_by_name("next_ticket") == 1010
+
+
+def test_debugging_information_is_left_out(bench: Bench, tmp_path: Path) -> None:
+    source = tmp_path / "patch.c"
+    source.write_text("unsigned long count_call(void) { return 3; }\n")
+    plain, debug = (
+        build_c(source, {"count_call": ""}, bench.image, flags=flags)
+        for flags in ((), ("-g3",))
+    )
+    assert plain.payload == debug.payload
