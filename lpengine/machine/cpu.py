@@ -13,7 +13,7 @@ Unicorn's habits that this file is built around (release 2.1.4):
 
 from collections.abc import Callable, Sequence
 from ctypes import c_void_p
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import unicorn
@@ -21,8 +21,9 @@ from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
 from lpengine.arch.x86 import disassemble
+from lpengine.errors import LpengineError
 from lpengine.machine.code_check import objection, objectionable
-from lpengine.machine.layout import PAGE, page_of
+from lpengine.machine.layout import PAGE, page_of, pages_of
 from lpengine.machine.memory import EXECUTE, READ, WRITE, GuestMemory
 from lpengine.machine.stops import Stop, StopKind
 
@@ -111,11 +112,12 @@ class Cpu:
             )
 
     def _run_first_block(self) -> None:
-        start = self._memory.layout.return_pages.start
-        self._running = True
-        self._uc.emu_start(start, self._return, count=1)
-        self._running = False
-        self._stop = None
+        """LpengineError where the engine does not report the block after it:
+        without these reports, code that is emulated wrongly would go unnoticed."""
+        self._reported = 0
+        self._uc.reg_write(x86.UC_X86_REG_RIP, self._memory.layout.return_pages.start)
+        if self._start(0) or not self._reported:
+            raise LpengineError("this release of Unicorn cannot watch what it runs")
 
     # Starting and running
 
@@ -150,8 +152,11 @@ class Cpu:
 
     def _resting(self, failure: str) -> Stop:
         stop, here = self._stop, self.instruction_pointer
+        if stop is not None and stop.access:
+            # Known exactly only now that the emulator has wound up its block.
+            return self._precise(replace(stop, address=here))
         if stop is not None:
-            return self._precise(stop)
+            return stop
         if failure:
             return Stop(StopKind.FAULTED, here, failure)
         if here == self._return:
@@ -183,8 +188,10 @@ class Cpu:
 
     def forget(self, address: int, size: int) -> None:
         """Drop translations of code that has changed."""
-        if self._memory.protection(address) & EXECUTE:
-            self._uc.ctl_remove_cache(address, address + size)
+        for page in pages_of(address, size):
+            if self._memory.protection(page) & EXECUTE:
+                start, end = max(address, page), min(address + size, page + PAGE)
+                self._uc.ctl_remove_cache(start, end)
 
     def forget_all(self) -> None:
         """Drop all translations."""
@@ -225,8 +232,7 @@ class Cpu:
             entry.perms = granted
             return True
         if self._running and self._stop is None:
-            here = self.instruction_pointer
-            self._stop = Stop(StopKind.FAULTED, here, "", name, page)
+            self._stop = Stop(StopKind.FAULTED, 0, "", name, page)
         return False
 
     def _interrupted(self, _uc: Any, vector: int, _: Any) -> None:
@@ -241,14 +247,16 @@ class Cpu:
 
     def _invalid(self, _uc: Any, _: Any) -> bool:
         here = self.instruction_pointer
-        if self._stop is None:
-            what = "ud2 (a BUG)" if self._code(here, 2) == b"\x0f\x0b" else ""
-            self._stop = Stop(StopKind.FAULTED, here, what or "invalid instruction")
+        what = self._objection(here) or "invalid instruction"
+        if self._code(here, 2) == b"\x0f\x0b":
+            what = "ud2 (a BUG)"
+        self._stop = self._stop or Stop(StopKind.FAULTED, here, what)
         return False
 
     def _translated(self, _uc: Any, block: Any, _before: Any, _: Any) -> None:
         """Look through a new block; where something in it cannot be emulated, stop
         before it, so that it is translated again with a hook on that."""
+        self._reported += 1
         new = [
             address
             for address in objectionable(self._code(block.pc, block.size), block.pc)
@@ -265,12 +273,15 @@ class Cpu:
         self._hooked.update(self._unhooked)
         self._unhooked.clear()
 
-    def _refused(self, _uc: Any, address: int, size: int, _: Any) -> None:
+    def _refused(self, _uc: Any, address: int, _size: int, _: Any) -> None:
         """The code may have changed since the hook was set, so look again."""
-        for instruction in disassemble(self._code(address, size), address):
-            if why := objection(instruction):
-                self._stop = Stop(StopKind.FAULTED, address, why)
-                self._uc.emu_stop()
+        if why := self._objection(address):
+            self._stop = Stop(StopKind.FAULTED, address, why)
+            self._uc.emu_stop()
+
+    def _objection(self, address: int) -> str:
+        decoded = disassemble(self._code(address, _LONGEST_INSTRUCTION), address)
+        return objection(decoded[0]) if decoded else ""
 
     def _code(self, address: int, size: int) -> bytes:
         """What is there, cut short where memory ends."""
@@ -286,8 +297,8 @@ class Cpu:
     def _precise(self, stop: Stop) -> Stop:
         """The TLB-fill hook knows only pages: carry out the instruction once more
         without it, watching, and undo what that does."""
-        if stop.access not in ("read", "write"):
-            return stop
+        if stop.access == "fetch":
+            return replace(stop, accessed=stop.address)
         touched: list[tuple[int, int, int]] = []
         undo: list[tuple[int, bytes]] = []
         before = self._uc.context_save()
@@ -344,5 +355,5 @@ def _with_address(stop: Stop, touched: Sequence[tuple[int, int, int]]) -> Stop:
         pages = {page_of(address), page_of(address + size - 1)}
         if stop.accessed in pages:
             accessed = max(address, stop.accessed)
-            return Stop(stop.kind, stop.address, stop.what, stop.access, accessed)
+            return replace(stop, accessed=accessed)
     return stop

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lpengine import core
+from lpengine.arch.x86 import ENDBR64
 from lpengine.core import Redirection, Site
 from lpengine.elf import Image, open_image
 from lpengine.errors import FaultError, LpengineError, NotFoundError, UsageError
@@ -15,7 +16,7 @@ from lpengine.machine.abi import Argument
 from lpengine.machine.base import MappedImage, Protection, StoppedCpu
 from lpengine.machine.faults import FaultReporter
 from lpengine.machine.layout import MAX_CPUS, PAGE, lay_out
-from lpengine.machine.memory import EXECUTE, GuestMemory
+from lpengine.machine.memory import GuestMemory
 from lpengine.machine.processors import BUDGET, PendingCall, Processors
 from lpengine.machine.store import (
     FORMAT,
@@ -219,7 +220,7 @@ class EmulatedMachine:
     def redirect(self, sites: Sequence[Site]) -> tuple[Redirection, ...]:
         with self._durable():
             for site in sites:
-                self._about_to_patch(site.address)
+                self._about_to_patch(site.address, site.room)
             installed = core.redirect(self._memory.core, sites)
             self._forget_sites(installed)
             return installed
@@ -227,14 +228,15 @@ class EmulatedMachine:
     def take_back(self, redirections: Sequence[Redirection]) -> None:
         with self._durable():
             for each in redirections:
-                self._about_to_patch(each.site.address)
+                self._about_to_patch(each.site.address, each.site.room)
             core.take_back(self._memory.core, redirections)
             self._forget_sites(redirections)
 
-    def _about_to_patch(self, address: int) -> None:
+    def _about_to_patch(self, address: int, room: int) -> None:
         """The C core checks ranges against whole regions, so check pages here."""
-        if self._memory.protection(address) & EXECUTE:
-            self._memory.about_to_write(address, _longest_site(address, self._memory))
+        size = min(max(room, 1), core.SAVED_MAX + len(ENDBR64))
+        self._memory.require(address, size)
+        self._memory.about_to_write(address, size)
 
     def _forget_sites(self, redirections: Sequence[Redirection]) -> None:
         if len(redirections) > _FORGET_EACH:
@@ -366,12 +368,6 @@ class EmulatedMachine:
             return ""
         known = _EXTRA.match(extra)
         return f"{major}.{minor}{known[0] if known else ''}"
-
-
-def _longest_site(address: int, memory: GuestMemory) -> int:
-    """As many bytes as a redirection may change, less where memory ends."""
-    size = core.SAVED_MAX + 4
-    return size if memory.exists(address + size - 1) else PAGE - address % PAGE
 
 
 def create_machine(

@@ -67,8 +67,9 @@ class Layout:
 
     @property
     def return_pages(self) -> Span:
-        """Two pages of `hlt`. The emulator looks at the page before the one where
-        it ends, so that one must exist as well."""
+        """Two pages: calls return to the second. The emulator looks at the page
+        before the one where it ends, so there must be one; it holds the blocks
+        that a new engine runs first."""
         start = self.arena.start + _RETURN_OFFSET
         return Span(start, start + 2 * PAGE)
 

@@ -25,6 +25,8 @@ READ, WRITE, EXECUTE = (
 )
 _MAP_NORESERVE = 0x4000  # mmap(2) on Linux; the module names it from 3.13 on
 _HLT = b"\xf4"
+# jmp to the next instruction, jmp to the next page
+_TWO_BLOCKS = b"\xeb\x00\xe9" + (PAGE - 7).to_bytes(4, "little")
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,8 @@ class GuestMemory:
         ends = self.layout.return_pages
         self._set(ends.start, ends.size, EXECUTE)
         offset = ends.start - self.layout.arena.start
-        self._regions[-1].buffer[offset : offset + ends.size] = _HLT * ends.size
+        content = _TWO_BLOCKS + _HLT * (ends.size - len(_TWO_BLOCKS))
+        self._regions[-1].buffer[offset : offset + ends.size] = content
 
     def _set(self, address: int, size: int, protection: int) -> None:
         for page in pages_of(address, size):
@@ -152,6 +155,10 @@ class GuestMemory:
         buffer, offset = self._locate(address, len(data))
         self.about_to_write(address, len(data))
         buffer[offset : offset + len(data)] = data
+
+    def require(self, address: int, size: int) -> None:
+        """TargetError (EFAULT) where a byte of the range does not exist."""
+        self._locate(address, size)
 
     def exists(self, address: int) -> bool:
         return page_of(address) in self._protections
