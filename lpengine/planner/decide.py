@@ -18,6 +18,7 @@ from lpengine.planner.plan import (
     Unload,
 )
 from lpengine.planner.rules import APPLYING, LOADING, MODULE, Rule, permission, state
+from lpengine.planner.rules.form import well_formed
 from lpengine.planner.rules.identity import fits_on_image, fits_on_stack
 from lpengine.planner.rules.quiet import no_waitqueues
 from lpengine.planner.situation import (
@@ -123,7 +124,15 @@ def users(name: str, situation: Situation) -> tuple[LoadedPatch, ...]:
 def judged(
     patch: Patch, situation: Situation, rules: Sequence[Rule]
 ) -> tuple[Finding, ...]:
-    return tuple(finding for rule in rules for finding in rule(patch, situation))
+    """What the rules find. A rule that has seen the target knows more than the
+    module's reader, whose word on the same thing is then left out."""
+    found = [(rule, one) for rule in rules for one in rule(patch, situation)]
+    better = {(f.cause, f.subject) for rule, f in found if rule is not well_formed}
+    return tuple(
+        finding
+        for rule, finding in found
+        if rule is not well_formed or (finding.cause, finding.subject) not in better
+    )
 
 
 def plan_replace(patch: Patch, facts: Facts, policy: Policy = DEFAULT_POLICY) -> Plan:

@@ -76,10 +76,8 @@ class Site:
 
 
 def label(function: FunctionPatch) -> str:
-    """What messages call the function."""
-    if function.name or function.wanted:
-        return function.name or function.wanted
-    return f"{function.old_address:#x}"
+    """What messages call the function; the module's reader calls it the same."""
+    return function.name or function.old_symbol or f"function {function.index}"
 
 
 def sites(patch: Patch, situation: Situation) -> Iterator[Site]:
@@ -107,12 +105,3 @@ def sites(patch: Patch, situation: Situation) -> Iterator[Site]:
 def stated_size(function: FunctionPatch, situation: Situation) -> int:
     found = situation.symbols(function.wanted) if function.wanted else ()
     return found[0].size if found else 0
-
-
-def reported(patch: Patch, cause: str, function: FunctionPatch) -> bool:
-    """Whether the reader of the module has already said so of this function."""
-    return any(
-        violation.cause == cause
-        and (label(function) in violation.subject or not function.name)
-        for violation in patch.violations
-    )

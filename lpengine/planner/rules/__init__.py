@@ -52,7 +52,6 @@ MODULE: tuple[Rule, ...] = (
     sizes_true,
     room_for_jump,
     nop_sizes,
-    nop_whole,
     functions_reach,
     functions_distinct,
     code_decodes,
@@ -65,6 +64,7 @@ MODULE: tuple[Rule, ...] = (
 
 # What depends on the moment in which it is applied.
 APPLYING: tuple[Rule, ...] = (
+    nop_whole,
     applied_distinct,
     expectations_sound,
     text_unmodified,

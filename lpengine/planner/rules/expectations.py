@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lpengine.patch.model import Expectation, FunctionPatch, Patch
 from lpengine.planner.findings import Finding
 from lpengine.planner.judgement import block
-from lpengine.planner.sites import Site, label, reported, sites
+from lpengine.planner.sites import Site, label, sites
 from lpengine.planner.situation import Situation
 
 LONGEST = 31
@@ -32,8 +32,6 @@ def expectations_sound(patch: Patch, situation: Situation) -> Iterator[Finding]:
 def unsound(
     patch: Patch, function: FunctionPatch, cause: str, needed: str
 ) -> Iterator[Finding]:
-    if reported(patch, cause, function):
-        return
     expected = function.expectation
     yield block(
         cause,

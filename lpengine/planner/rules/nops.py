@@ -6,7 +6,7 @@ from lpengine.arch.x86 import Instruction
 from lpengine.patch.model import Patch
 from lpengine.planner.findings import Finding
 from lpengine.planner.judgement import block
-from lpengine.planner.sites import Site, reported, sites
+from lpengine.planner.sites import Site, sites
 from lpengine.planner.situation import ENDBR, NEAR_JUMP, Situation
 
 # What Xen can save of a function (livepatch.h: LIVEPATCH_OPAQUE_SIZE).
@@ -36,8 +36,6 @@ def nop_sites(patch: Patch, situation: Situation) -> Iterator[Site]:
 
 
 def once(patch: Patch, site: Site, cause: str, needed: str) -> Iterator[Finding]:
-    if reported(patch, cause, site.function):
-        return
     yield block(
         cause,
         patch.name,

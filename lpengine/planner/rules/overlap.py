@@ -14,7 +14,6 @@ from lpengine.planner.situation import UNPLACED, Situation, old_address
 def functions_distinct(patch: Patch, situation: Situation) -> Iterator[Finding]:
     """Within one patch. The hypervisor takes it back in the order in which it was
     put on, so the second entry's saved bytes are the first one's jump."""
-    known = any(v.cause == "function-twice" for v in patch.violations)
     found = [
         (function, Span(address, address + max(function.old_size, 1)))
         for function in patch.functions
@@ -23,7 +22,7 @@ def functions_distinct(patch: Patch, situation: Situation) -> Iterator[Finding]:
     ]
     for (one, first), (other, second) in combinations(found, 2):
         same = first.start == second.start
-        if not meet(first, second) or (same and known):
+        if not meet(first, second):
             continue
         yield block(
             "function-twice",

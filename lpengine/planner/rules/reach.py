@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from lpengine.patch.model import Patch, PatchRelocation
 from lpengine.planner.findings import Finding
 from lpengine.planner.judgement import block, warn
-from lpengine.planner.sites import Site, reported, sites
+from lpengine.planner.sites import Site, sites
 from lpengine.planner.situation import ENDBR, NEAR_JUMP, UNPLACED, Situation
 
 R_X86_64_PC32 = 2
@@ -83,7 +83,7 @@ def functions_reach(patch: Patch, situation: Situation) -> Iterator[Finding]:
         if site.function.is_nop or jumps_far(site, situation):
             continue
         near, far = new_code_away(site, situation)
-        if far < LIMIT or reported(patch, "function-out-of-reach", site.function):
+        if far < LIMIT:
             continue
         judge = block if near >= LIMIT else warn
         yield judge(

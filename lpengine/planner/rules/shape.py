@@ -6,7 +6,7 @@ from lpengine.arch.x86 import branches_into, is_padding
 from lpengine.patch.model import FunctionPatch, Patch
 from lpengine.planner.findings import Finding
 from lpengine.planner.judgement import block, note, warn
-from lpengine.planner.sites import Site, label, reported, sites
+from lpengine.planner.sites import Site, label, sites
 from lpengine.planner.situation import (
     ENDBR,
     NEAR_JUMP,
@@ -137,8 +137,6 @@ def room_for_jump(patch: Patch, situation: Situation) -> Iterator[Finding]:
             continue
         needed = needed_for_jump(site)
         if site.function.old_size >= needed:
-            continue
-        if reported(patch, "function-too-small", site.function):
             continue
         yield block(
             "function-too-small",
