@@ -6,6 +6,7 @@ from struct import Struct
 
 from lpengine.arch.x86 import boundaries, is_padding, starts_with_endbr
 from lpengine.elf import Image
+from lpengine.errors import TargetError
 from lpengine.loader.names import Names, Place
 from lpengine.loader.place import Placement
 from lpengine.loader.refusing import refusal
@@ -39,11 +40,25 @@ class Preparation:
     stack: Stack
 
     def read(self, address: int, size: int) -> bytes:
-        return self.placement.read(self.machine, address, size)
+        """Bytes of the module or the machine. Xen follows a pointer that leads
+        nowhere, and faults; here it is a refusal."""
+        try:
+            return self.placement.read(self.machine, address, size)
+        except TargetError as error:
+            raise self._no_memory(address, size) from error
 
     def read_pristine(self, address: int, size: int) -> bytes:
         """The machine's bytes without what applied patches wrote there."""
-        return read_pristine(self.machine, self.stack, address, size)
+        try:
+            return read_pristine(self.machine, self.stack, address, size)
+        except TargetError as error:
+            raise self._no_memory(address, size) from error
+
+    def _no_memory(self, address: int, size: int) -> TargetError:
+        return refusal(
+            "unchecked-pointer",
+            f"{self.name}: refers to {size} bytes at {address:#x}, where nothing is",
+        )
 
     def read_string(self, address: int) -> str:
         """A NUL-terminated string of the module, "" for a null pointer."""
@@ -240,6 +255,6 @@ def _written_end(view: Preparation, function: LoadedFunction) -> int:
     """The end of what applying overwrites, the endbr64 in front included."""
     if function.new_address == 0:
         return function.old_address + function.new_size
-    first = view.machine.read(function.old_address, _ENDBR_SIZE)
+    first = view.read(function.old_address, _ENDBR_SIZE)
     skipped = _ENDBR_SIZE if starts_with_endbr(first) else 0
     return function.old_address + skipped + _JUMP_SIZE
