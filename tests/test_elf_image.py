@@ -315,6 +315,17 @@ def test_addresses_lead_to_functions(built: dict[str, Path]) -> None:
         assert symbols.next_after(value) == following
 
 
+def test_questions_without_an_answer(built: dict[str, Path]) -> None:
+    symbols = open_image(built["executable"]).symbols
+    assert symbols.named("\ud800") == ()
+    assert symbols.named("") == ()
+    for address in (-1, 1 << 64):
+        assert symbols.at(address) is None
+        assert symbols.next_after(address) is None
+    with pytest.raises(ElfError, match="symbol name of 65536 bytes"):
+        symbols.named("x" * 65536)
+
+
 def test_names_that_are_not_text(built: dict[str, Path]) -> None:
     data = built["object"].read_bytes().replace(b"weak_one", b"we\xff\xfe_\n12")
     symbols = parse_image(data).symbols

@@ -140,7 +140,7 @@ class SymbolTable:
         for index in range(self._count):
             raw = self._raw(index)
             name = strings.text(raw.name)
-            if raw.type == STT_FILE:
+            if raw.type == STT_FILE and index:
                 file = name
                 yield self._make(index, raw, name, "")
             else:
@@ -149,10 +149,14 @@ class SymbolTable:
     def named(self, name: str) -> tuple[Symbol, ...]:
         """All symbols of that name, in table order; "file#name" finds the static
         `name` of that source file."""
-        if len(name) >= _NAME_MAX:
-            raise self._fail(f"symbol name of {len(name)} characters looked up")
+        try:
+            raw = name.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # half a surrogate pair: nothing is called that
+            return ()
+        if len(raw) >= _NAME_MAX:
+            raise self._fail(f"symbol name of {len(raw)} bytes looked up")
         strings = self._strings(kept=True)
-        return tuple(self._symbol(at, strings) for at in self._index.named(name))
+        return tuple(self._symbol(at, strings) for at in self._index.named(raw))
 
     def xen_named(self, name: str) -> tuple[Symbol, ...]:
         """What Xen's built-in table finds under a name: defined globals by their
@@ -169,14 +173,12 @@ class SymbolTable:
     def at(self, address: int) -> tuple[Symbol, int] | None:
         """The symbol that starts nearest below the address, and how far it is from
         there; of several a global function."""
-        found = self._index.at(address)
-        if found is None:
-            return None
-        return self[found[0]], found[1]
+        found = self._index.at(address) if _is_address(address) else None
+        return (self[found[0]], found[1]) if found else None
 
     def next_after(self, address: int) -> int | None:
         """The lowest symbol value above the address."""
-        return self._index.next_after(address)
+        return self._index.next_after(address) if _is_address(address) else None
 
     @cached_property
     def _index(self) -> SymbolIndex:
@@ -237,3 +239,7 @@ class SymbolTable:
         assert self._extended is not None
         offset = self._extended.offset + index * WORD.size
         return int(WORD.unpack_from(self._data, offset)[0])
+
+
+def _is_address(value: int) -> bool:
+    return 0 <= value < 1 << 64
