@@ -112,8 +112,10 @@ class GuestMemory:
         self._regions.append(region)
 
     def _map_arena(self) -> None:
-        stacks = [self.layout.stack(cpu) for cpu in range(self.layout.cpus)]
-        scratch = [self.layout.scratch(cpu) for cpu in range(self.layout.cpus)]
+        # One more than the machine's CPUs: the engine has one of its own.
+        cpus = range(self.layout.cpus + 1)
+        stacks = [self.layout.stack(cpu) for cpu in cpus]
+        scratch = [self.layout.scratch(cpu) for cpu in cpus]
         for span in (*stacks, *scratch):
             self._set(span.start, span.size, READ | WRITE)
         ends = self.layout.return_pages
