@@ -59,7 +59,7 @@ class Placement:
 def place(module: Image, machine: Machine, name: str) -> Placement:
     """Allocates the module's pages and copies its sections. `TargetError` for a
     section that is writable and executable, or where memory is short."""
-    placed = [section for section in module.sections if section.allocated]
+    placed = [s for s in module.sections[1:] if s.allocated]
     for section in placed:
         if section.writable and section.executable:
             raise refusal(
