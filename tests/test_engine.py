@@ -190,10 +190,15 @@ def test_a_lower_patch_comes_back_though_a_higher_one_cannot(
     target.trouble = {4: fail("wrong-state"), 6: fail()}
     outcome = carry_out(target, *steps)
     assert outcome.status == "stuck"
+    path = target.state_directory / "journal.sqlite"
     assert outcome.left == (
-        "data is not loaded, was applied (load data: refused: out-of-memory)",
+        "data is not loaded, was applied (load data: refused: out-of-memory);"
+        f" its module is kept in {path}, run {outcome.run_id}",
     )
     assert target.facts().applied == ("one",)
+    with Journal(target.state_directory) as journal:
+        kept = journal.modules(outcome.run_id)
+        assert kept["data"] == PATCHES["data"].raw
 
 
 def test_a_patch_with_data_is_loaded_again_before_it_is_reapplied(

@@ -85,7 +85,7 @@ def sweep(case: MachineCase, verb: str, every: int) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_killed_anywhere_it_is_never_torn(case: MachineCase, verb: str) -> None:
-    sweep(case, verb, 397)
+    sweep(case, verb, 599)
 
 
 @pytest.mark.slow

@@ -78,7 +78,7 @@ def some_plan(target: FakeTarget, path: list[int]) -> list[Step]:
     return steps
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(choices, choices, troubles)
 def test_the_outcome_is_true(path, plan, trouble):
     with target_in_any_state(path) as target:
@@ -105,7 +105,7 @@ def test_the_outcome_is_true(path, plan, trouble):
             assert recover(target, journal) is None
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(choices, choices)
 def test_there_is_a_way_back_from_anywhere(path, onward):
     """No detour, and nothing to do when there already."""

@@ -33,9 +33,20 @@ def undo(run: Run, start: Stack, names: Collection[str], error: str) -> tuple[st
         return (f"the target cannot be read: {line(failure)}", *reasons.values())
     found = differences(start.only(names), now.only(names))
     return tuple(
-        f"{text} ({reasons[name]})" if name in reasons else text
+        text + because(reasons.get(name)) + whereabouts(run, name, now)
         for name, text in found.items()
     )
+
+
+def because(reason: str | None) -> str:
+    return f" ({reason})" if reason else ""
+
+
+def whereabouts(run: Run, name: str, now: Stack) -> str:
+    """Where the bytes of a patch are that the run took and could not bring back."""
+    if now.patch(name) is not None or name not in run.kept:
+        return ""
+    return f"; its module is kept in {run.journal.path}, run {run.id}"
 
 
 def take_all_back(run: Run, steps: tuple[Step, ...]) -> dict[str, str]:
