@@ -42,10 +42,15 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     features: tuple[int, ...]
     version: str
 
+    @property
+    def digest(self) -> str:
+        """What ties a state to it."""
+        return sha256(msgspec.json.encode(self)).hexdigest()
+
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sequence: int
-    image_sha256: str
+    machine: str
     record_size: int
     allocations: list[tuple[int, int]]
     protections: list[tuple[int, int]]
@@ -64,10 +69,10 @@ class State:
     pages: Mapping[int, bytes] = field(default_factory=dict)
 
 
-def encode_state(state: State, image_sha256: str) -> bytes:
+def encode_state(state: State, machine: str) -> bytes:
     header = _Header(
         state.sequence,
-        image_sha256,
+        machine,
         len(state.record),
         sorted(state.allocations.items()),
         sorted(state.protections.items()),
@@ -80,8 +85,9 @@ def encode_state(state: State, image_sha256: str) -> bytes:
     return content + sha256(content).digest()
 
 
-def decode_state(content: bytes, layout: Layout, image_sha256: str) -> State:
-    """ValueError, with what is wrong, for anything but the state of that machine."""
+def decode_state(content: bytes, layout: Layout, machine: str) -> State:
+    """ValueError, with what is wrong, for anything but the state of the machine
+    whose description has the digest `machine`."""
     body, digest = content[:-_DIGEST_SIZE], content[-_DIGEST_SIZE:]
     if not content.startswith(_MAGIC):
         raise ValueError("is not the state of a machine")
@@ -93,8 +99,8 @@ def decode_state(content: bytes, layout: Layout, image_sha256: str) -> State:
     record_end = start + size + header.record_size
     if len(body) != record_end + PAGE * len(header.pages):
         raise ValueError("has another size than its header says")
-    if header.image_sha256 != image_sha256:
-        raise ValueError("belongs to another image")
+    if header.machine != machine:
+        raise ValueError("and machine.json do not belong together")
     _check_header(header, layout)
     pages = {
         address: body[record_end + PAGE * index : record_end + PAGE * (index + 1)]
@@ -140,7 +146,7 @@ class Store:
         """Make a state the machine's. TargetError where it could not be written or
         another process has changed the machine; then nothing has changed."""
         path, new = self.directory / "state", self.directory / "state.new"
-        content = encode_state(state, self.description.image_sha256)
+        content = encode_state(state, self.description.digest)
         try:
             if self._stamp() != self._seen:
                 raise TargetError(
@@ -186,7 +192,7 @@ def create_store(directory: Path, image: bytes, description: Description) -> Sto
         new.mkdir()
         _write_synced(new / "image", image)
         _write_synced(new / "machine.json", msgspec.json.encode(description))
-        empty = encode_state(State(), description.image_sha256)
+        empty = encode_state(State(), description.digest)
         _write_synced(new / "state", empty)
         _sync(new)
         new.rename(directory)
@@ -223,7 +229,7 @@ def open_store(directory: Path) -> tuple[Store, Image, Layout, State]:
     raw = _read(path)
     store = Store(directory, description)
     try:
-        state = decode_state(raw, layout, description.image_sha256)
+        state = decode_state(raw, layout, description.digest)
     except (ValueError, msgspec.DecodeError) as error:
         raise _damaged(path, str(error)) from error
     return store, image, layout, state
