@@ -276,12 +276,21 @@ def test_a_function_without_a_size_is_measured(accepted) -> None:
     assert only(patch).old_size == 6
 
 
-def test_an_own_copy_of_an_image_symbol_is_noted(accepted) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("calls", "unsigned long calls = 5;"),
+        ("total", "static unsigned long total;"),
+    ],
+)
+def test_an_own_copy_of_an_image_symbol_is_noted(
+    accepted, name: str, text: str
+) -> None:
     built, _ = accepted(
-        "unsigned long calls = 5;unsigned long count_call(void) { return ++calls; }",
+        f"{text} unsigned long count_call(void) {{ return ++{name}; }}",
         {"count_call": ""},
     )
-    assert any(note.startswith("calls:") for note in built.notes)
+    assert [note for note in built.notes if note.startswith(f"{name}: ")]
 
 
 def test_modinfo_comes_from_the_source_and_the_caller(
@@ -303,6 +312,11 @@ REFUSALS = {
         "int endbr_eight(void) { return 1; }",
         "endbr_eight",
         "LP-SHP-171",
+    ),
+    "loop-into-start": (
+        "int loop_into_start(int n) { return n * 2; }",
+        "loop_into_start",
+        "LP-SHP-175",
     ),
     "init": (
         "unsigned long boot_setup(unsigned long v) { return v; }",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lpengine.elf import Image, open_image
+from lpengine.errors import BuildError
 from lpengine.machine import EmulatedMachine
 from lpengine.patch.xen.build import Built, build_asm, build_c
 from lpengine.patch.xen.reader import read_payload
@@ -207,6 +208,41 @@ def test_an_emergency_stop(bench: Bench, hv: Image) -> None:
     assert bench.machine.call_by_name("dispatch", [0, 1, 1]) == 2**64 - 38
     bench.take_off(built)
     assert bench.machine.call_by_name("dispatch", [0, 1, 1]) == 2
+
+
+def is_planned(target: MachineTarget, name: str, image: Image) -> bool:
+    """Whether a stub for `name` is planned; False where none could be built."""
+    try:
+        built = build_asm(name, "mov eax, -38; ret", image, name="stub")
+    except BuildError:
+        return False
+    patch = read_payload(built.payload, built.name)
+    plan = plan_apply([patch], target.facts([patch]))
+    assert plan.verdict is Verdict.READY, (name, plan.findings)
+    return True
+
+
+def test_every_function_is_refused_by_the_builder_or_planned(bench: Bench) -> None:
+    names = {each.qualified_name for each in bench.image.symbols if each.is_function}
+    planned = {n for n in names if is_planned(bench.target, n, bench.image)}
+    assert names - planned == {
+        "boot_again",
+        "boot_setup",
+        "endbr_eight",
+        "loop_into_start",
+        "short_tight",
+    }
+
+
+@pytest.mark.system
+def test_functions_of_debians_xen_are_refused_or_planned(
+    xen_image: Path, tmp_path: Path
+) -> None:
+    image = open_image(xen_image)
+    target = Bench(image, tmp_path).target
+    names = {each.qualified_name for each in image.symbols if each.is_function}
+    chosen = sorted(names)[::10]
+    assert sum(is_planned(target, name, image) for name in chosen) > len(chosen) // 2
 
 
 @pytest.mark.system

@@ -6,7 +6,7 @@ here already, with the way out. The same input gives the same bytes.
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,14 +174,22 @@ class _Composer:
     ) -> tuple[SymbolSpec, ...]:
         """What the payload defines besides the replacements."""
         places = {each.new.place for each in redirects}
+        data = {each.name for each in material.sections if each.flags & SHF_WRITE}
         symbols = tuple(each for each in material.symbols if each.place not in places)
-        for name in sorted(each.name for each in symbols):
-            if self._target.has(name):
-                self._notes.append(
-                    f"{name}: the payload brings its own, besides the image's; "
-                    "declare it extern to use the image's"
-                )
+        for name in sorted({each.name for each in symbols if self._hides(each, data)}):
+            self._notes.append(
+                f"{name}: the payload brings its own, besides the image's; declare it "
+                "extern to use the image's"
+            )
         return symbols
+
+    def _hides(self, symbol: SymbolSpec, data: Set[str]) -> bool:
+        """Whether the new code uses an own copy where the image's may be meant. Of
+        statics only variables matter: their contents start afresh."""
+        if self._target.has(symbol.name):
+            return True
+        variable = symbol.place.section in data
+        return variable and bool(self._target.statics(symbol.name))
 
     def _note_data(self, material: Material) -> None:
         data = [each.name for each in material.sections if each.flags & SHF_WRITE]

@@ -55,8 +55,8 @@ class TargetImage:
         """The function that `wanted` names: a global, "file#name", or the plain
         name of a static that exists once.
 
-        Raises BuildError where it does not exist, is ambiguous, is gone after boot
-        or is too short for a jump.
+        Raises BuildError where it does not exist, is ambiguous, is gone after boot,
+        is too short for a jump or jumps back into where that will be.
         """
         symbol = self.symbol(wanted)
         self._require_code(symbol)
@@ -64,6 +64,7 @@ class TargetImage:
         own = symbol.size or self._measured_size(address)
         code = self.image.read(address, own)
         needed = room_needed(code)
+        _require_no_way_back(name, address, code, needed)
         if own >= needed:
             return OldFunction(name, address, own, code)
         size = self._size_with_padding(address, own, needed)
@@ -78,7 +79,7 @@ class TargetImage:
         exact = self.image.symbols.xen_named(wanted)
         if len({symbol.value for symbol in exact}) == 1:
             return exact[0]
-        found = exact or self._statics(wanted)
+        found = exact or self.statics(wanted)
         if not found:
             raise self._unknown(wanted)
         if len({symbol.qualified_name for symbol in found}) > 1 or exact:
@@ -87,7 +88,7 @@ class TargetImage:
 
     def can_mean(self, wanted: str) -> bool:
         """Whether the image has any symbol that goes by this name."""
-        return self.has(wanted) or bool(self._statics(wanted))
+        return self.has(wanted) or bool(self.statics(wanted))
 
     @property
     def end(self) -> int:
@@ -163,7 +164,8 @@ class TargetImage:
         indirect = expected[:end].find(_INDIRECT_CALL)
         return expected[: end if indirect < 0 else indirect]
 
-    def _statics(self, wanted: str) -> tuple[Symbol, ...]:
+    def statics(self, wanted: str) -> tuple[Symbol, ...]:
+        """What is known by this name within its file only."""
         return tuple(
             symbol
             for symbol in self.image.symbols.named(wanted)
@@ -265,6 +267,18 @@ def room_needed(code: bytes) -> int:
     an ENDBR64 (xen arch/x86/livepatch.c, arch_livepatch_verify_func)."""
     landing_pad = len(x86.ENDBR64) if x86.starts_with_endbr(code) else 0
     return landing_pad + NEAR_JUMP_SIZE
+
+
+def _require_no_way_back(name: str, address: int, code: bytes, needed: int) -> None:
+    end = address + needed
+    found = x86.branches_into(code, address, end - NEAR_JUMP_SIZE, end)
+    if found:
+        raise BuildError(
+            f"{name} cannot be redirected: {found[0].text!r} at "
+            f"{found[0].address:#x} goes back into its first {needed} bytes",
+            codes=("LP-SHP-175",),
+            hint="patch its callers instead",
+        )
 
 
 def _too_short(name: str, size: int, needed: int) -> BuildError:
