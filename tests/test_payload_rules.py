@@ -1,9 +1,12 @@
 """Every rule of Xen's upload, broken by one payload each."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lpengine.elf.layout import RELA, SYMBOL
 from lpengine.patch.xen.reader import read_payload
 from lpengine.patch.xen.refusals import DEFECTS, REFUSALS
 from tests.payloads import BROKEN, DEFECTIVE, Edit, good_payload
@@ -134,6 +137,65 @@ def test_relocations_of_unloaded_sections_are_skipped() -> None:
 def test_offset_of_a_none_relocation_does_not_matter() -> None:
     raw = Edit(good_payload()).relocation(".text", type=0, offset=1 << 40).done()
     assert read_payload(raw, "x").violations == ()
+
+
+def _grown(section: str, data: bytes) -> bytes:
+    edit = Edit(good_payload())
+    start = len(edit.data)
+    edit.data += data
+    return edit.set(section, offset=start, size=len(data)).done()
+
+
+def _names_that_share_one_string() -> bytes:
+    edit = Edit(good_payload())
+    start = len(edit.data)
+    edit.data += b"\0" + b"x" * 100_000 + b"\0"
+    edit.set(".strtab", offset=start, size=100_002)
+    symbols = [SYMBOL.pack(1 + 20 * n, 0, 0, 4, n, n) for n in range(4000)]
+    return _swapped(edit.done(), b"".join(symbols))
+
+
+def _swapped(raw: bytes, symbols: bytes) -> bytes:
+    edit = Edit(raw)
+    start = len(edit.data)
+    edit.data += symbols
+    return edit.set(".symtab", offset=start, size=len(symbols)).done()
+
+
+HOSTILE = {
+    "relocations": lambda: _grown(
+        ".rela.text", b"".join(RELA.pack(1, 4, 1, n) for n in range(8000))
+    ),
+    "symbols": lambda: _grown(
+        ".symtab", b"".join(SYMBOL.pack(1 + n % 9, 0, 0, 4, n, n) for n in range(8000))
+    ),
+    "names": _names_that_share_one_string,
+    "functions": lambda: _grown(".livepatch.funcs", bytes(104 * 2000)),
+    "hooks": lambda: _grown(".livepatch.hooks.load", bytes(8 * 20000)),
+    "alternatives": lambda: _grown(".altinstructions", bytes(14 * 15000)),
+    "metadata": lambda: _grown(".modinfo", b"a\0" * 100_000),
+    "zero-filled functions": lambda: (
+        Edit(good_payload()).set(".livepatch.funcs", type=8, size=104 * 20000).done()
+    ),
+    "zero-filled note": lambda: (
+        Edit(good_payload()).set(".livepatch.depends", type=8, size=2 << 20).done()
+    ),
+    "overlapping sections": lambda: (
+        Edit(good_payload()).set(".rela.text", offset=64, size=2400).done()
+    ),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_tables_cost_little_memory(what: str) -> None:
+    raw = HOSTILE[what]()
+    tracemalloc.start()
+    try:
+        read_payload(raw, "x")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * len(raw)
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,12 +1,13 @@
 """Reads the eight kinds of hook sections."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lpengine.elf.constants import R_X86_64_64
 from lpengine.patch.model import Hook, HookKind
 from lpengine.patch.xen import layout
 from lpengine.patch.xen.payload_file import FileSection
-from lpengine.patch.xen.references import Reference, View
+from lpengine.patch.xen.references import View
 from lpengine.patch.xen.rules_required import is_whole
 
 # Xen's order (prepare_payload).
@@ -25,7 +26,12 @@ _KINDS = (
 def read_hooks(view: View) -> tuple[Hook, ...]:
     """common/livepatch.c, LIVEPATCH_ASSIGN_MULTI_HOOK and _SINGLE_HOOK. A null
     pointer is no hook where only one may be."""
-    return tuple(hook for kind in _KINDS for hook in _read(view, kind))
+    hooks = [hook for kind in _KINDS for hook in _read(view, kind)]
+    names = view.names_at({(h.section_index, h.offset) for h in hooks if not h.symbol})
+    return tuple(
+        replace(h, symbol=h.symbol or names.get((h.section_index, h.offset), ""))
+        for h in hooks
+    )
 
 
 def _read(view: View, kind: HookKind) -> Iterator[Hook]:
@@ -49,7 +55,7 @@ def _read(view: View, kind: HookKind) -> Iterator[Hook]:
             _check_unrelocated(view, kind, section, offset)
             continue
         view.check_code(reference, f"{kind.value} hook", "the hook")
-        yield _hook(view, kind, reference)
+        yield Hook(kind, reference.symbol, reference.section, reference.offset)
 
 
 def _check_unrelocated(
@@ -64,13 +70,3 @@ def _check_unrelocated(
             f"a hook at the address {address:#x}",
             "a relocation that refers to code",
         )
-
-
-def _hook(view: View, kind: HookKind, reference: Reference) -> Hook:
-    name = reference.symbol or _name_at(view, reference)
-    return Hook(kind, name, reference.section, reference.offset)
-
-
-def _name_at(view: View, reference: Reference) -> str:
-    """The named symbol at a place in the payload, "" if there is none."""
-    return view.names.get((reference.section, reference.offset), "")

@@ -35,8 +35,8 @@ def _parse(view: View, section: FileSection) -> tuple[str, bytes]:
     """What is wrong with the note ("" if nothing), and its build id."""
     if section.size <= NOTE_HEADER.size:
         return f"{section.size} bytes", b""
-    data = view.file.contents(section, 0, section.size)
-    owner_size, size, type_ = NOTE_HEADER.unpack_from(data)
+    header = view.file.contents(section, 0, NOTE_HEADER.size)
+    owner_size, size, type_ = NOTE_HEADER.unpack(header)
     if type_ != NT_GNU_BUILD_ID:
         return f"type {type_}", b""
     whole = owner_size + size
@@ -44,13 +44,13 @@ def _parse(view: View, section: FileSection) -> tuple[str, bytes]:
         return f"an owner of {owner_size} bytes", b""
     if whole > section.size - NOTE_HEADER.size:
         return f"{whole} bytes in a section of {section.size}", b""
-    owner = data[NOTE_HEADER.size : NOTE_HEADER.size + len(_OWNER)]
+    owner = view.file.contents(section, NOTE_HEADER.size, len(_OWNER))
     if owner != _OWNER:
         return f"owner {owner!a}", b""
     if not size:
         return "a build id of 0 bytes", b""
     start = NOTE_HEADER.size + (owner_size + 3 & -4)
-    return "", data[start : start + size]
+    return "", view.file.contents(section, start, size)
 
 
 def read_metadata(view: View) -> tuple[tuple[str, str], ...]:

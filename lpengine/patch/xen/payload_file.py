@@ -65,7 +65,7 @@ class PayloadFile:
     sections: tuple[FileSection, ...]
     symbol_table: FileSection | None = None
     strings: FileSection | None = None
-    _names: dict[tuple[int, int], str] = field(default_factory=dict)
+    _names: dict[int, str] = field(default_factory=dict)
 
     @cached_property
     def _by_name(self) -> dict[str, FileSection]:
@@ -108,10 +108,10 @@ class PayloadFile:
     def symbol_name(self, symbol: RawSymbol) -> str:
         if self.strings is None or not symbol.name:
             return ""
-        key = (self.strings.index, symbol.name)
-        name = self._names.get(key)
+        name = self._names.get(symbol.name)
         if name is None:
-            name = self._names[key] = self.string(self.strings, symbol.name)[0]
+            name, _ = self.string(self.strings, symbol.name)
+            self._names[symbol.name] = name
         return name
 
     def section_of(self, symbol: RawSymbol) -> FileSection | None:

@@ -1,8 +1,7 @@
 """What the pointers in a payload's tables refer to."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 from lpengine.elf.constants import R_X86_64_64, R_X86_64_NONE, SHN_UNDEF
 from lpengine.patch.model import PatchRelocation
@@ -12,6 +11,9 @@ from lpengine.patch.xen.rules_relocations import width_of
 from lpengine.patch.xen.violations import Violations
 
 _LIMIT = 1 << 64
+
+# A section's index and an offset into it.
+Place = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +52,14 @@ class View:
             by_section.setdefault(relocation.section_index, []).append(relocation)
         return cls(file, placing, by_section, violations)
 
-    @cached_property
-    def names(self) -> dict[tuple[int, int], str]:
-        """A name for each place in the payload that has one, by section and offset."""
-        found: dict[tuple[int, int], str] = {}
-        for index in range(1, self.file.symbol_count):
+    def names_at(self, places: Collection[Place]) -> dict[Place, str]:
+        """The first symbol's name at each of these places that has one."""
+        found: dict[Place, str] = {}
+        for index in range(1, self.file.symbol_count if places else 0):
             symbol = self.file.symbol(index)
-            name = self.file.symbol_name(symbol)
-            if name and self.file.section_of(symbol) is not None:
-                found.setdefault((symbol.section_index, symbol.value), name)
+            place = (symbol.section_index, symbol.value)
+            if place in places and symbol.name:
+                found.setdefault(place, self.file.symbol_name(symbol))
         return found
 
     def fields(
