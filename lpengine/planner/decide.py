@@ -1,9 +1,10 @@
 """From patches and facts to a plan: one function a verb."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from lpengine.patch.model import Patch
+from lpengine.planner.catalogue.causes import about_function
 from lpengine.planner.draft import Draft, found, settle, step
 from lpengine.planner.facts import Facts, LoadedPatch, PatchState
 from lpengine.planner.findings import Finding
@@ -21,6 +22,7 @@ from lpengine.planner.rules import APPLYING, LOADING, MODULE, Rule, permission, 
 from lpengine.planner.rules.form import well_formed
 from lpengine.planner.rules.identity import fits_on_image, fits_on_stack
 from lpengine.planner.rules.quiet import no_waitqueues
+from lpengine.planner.sites import label
 from lpengine.planner.situation import (
     Situation,
     after_apply,
@@ -128,10 +130,22 @@ def judged(
     module's reader, whose word on the same thing is then left out."""
     found = [(rule, one) for rule in rules for one in rule(patch, situation)]
     better = {(f.cause, f.subject) for rule, f in found if rule is not well_formed}
-    return tuple(
+    left = (
         finding
         for rule, finding in found
         if rule is not well_formed or (finding.cause, finding.subject) not in better
+    )
+    return by_record(patch, left)
+
+
+def by_record(patch: Patch, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The target checks one function record wholly before the next."""
+    records = {label(f): f.index for f in reversed(patch.functions)}
+    return tuple(
+        sorted(
+            findings,
+            key=lambda f: records.get(f.subject, 0) if about_function(f.cause) else 0,
+        )
     )
 
 

@@ -185,3 +185,8 @@ CODE_OF: Mapping[str, str] = MappingProxyType(
 PHASE_OF: Mapping[str, int] = MappingProxyType(
     {cause: at for at, (_, causes) in enumerate(PHASES) for cause in causes}
 )
+
+
+def about_function(cause: str) -> bool:
+    """Whether the target finds out while it goes through the function records."""
+    return PHASES[PHASE_OF[cause]][0] == "functions"

@@ -77,7 +77,8 @@ def code_decodes(patch: Patch, situation: Situation) -> Iterator[Finding]:
     """Without instructions nothing can be said of jumps: a warning."""
     for site in sites(patch, situation):
         end = site.code.address + len(site.original)
-        reached = site.instructions[-1].end if site.instructions else site.code.address
+        instructions = site.instructions
+        reached = instructions[-1].end if instructions else site.code.address
         if reached < end:
             yield warn(
                 "function-undecodable",

@@ -1,9 +1,8 @@
 """No two redirections may share bytes."""
 
 from collections.abc import Iterator
-from itertools import combinations
 
-from lpengine.patch.model import Patch
+from lpengine.patch.model import FunctionPatch, Patch
 from lpengine.planner.facts import PatchState, Span
 from lpengine.planner.findings import Finding
 from lpengine.planner.judgement import block
@@ -14,28 +13,39 @@ from lpengine.planner.situation import UNPLACED, Situation, old_address
 def functions_distinct(patch: Patch, situation: Situation) -> Iterator[Finding]:
     """Within one patch. The hypervisor takes it back in the order in which it was
     put on, so the second entry's saved bytes are the first one's jump."""
-    found = [
-        (function, Span(address, address + max(function.old_size, 1)))
-        for function in patch.functions
-        if (address := old_address(function, situation)) not in (None, UNPLACED)
-        and address is not None
-    ]
-    for (one, first), (other, second) in combinations(found, 2):
-        same = first.start == second.start
-        if not meet(first, second):
-            continue
-        yield block(
-            "function-twice",
-            patch.name,
-            label(other),
-            observed=f"{label(other)} is {text(second)} and {label(one)} {text(first)}",
-            needed="functions that share no bytes",
-            remedy="keep one of the two entries"
-            if same
-            else "correct old_addr and old_size of the two entries",
-            first=text(first),
-            second=text(second),
-        )
+    other: FunctionPatch | None = None
+    before = Span(0, 0)
+    for function, span in sorted(places(patch, situation), key=lambda p: p[1].start):
+        if other is not None and meet(before, span):
+            late, early = sorted((function, other), key=lambda one: -one.index)
+            yield twice(patch, late, early, span, before)
+        if span.end > before.end:
+            other, before = function, span
+
+
+def places(patch: Patch, situation: Situation) -> Iterator[tuple[FunctionPatch, Span]]:
+    for function in patch.functions:
+        address = old_address(function, situation)
+        if address is not None and address != UNPLACED:
+            yield function, Span(address, address + max(function.old_size, 1))
+
+
+def twice(
+    patch: Patch, late: FunctionPatch, early: FunctionPatch, one: Span, other: Span
+) -> Finding:
+    same = one.start == other.start
+    return block(
+        "function-twice",
+        patch.name,
+        label(late),
+        observed=f"shares bytes with {label(early)}: {text(other)} and {text(one)}",
+        needed="functions that share no bytes",
+        remedy="keep one of the two entries"
+        if same
+        else "correct old_addr and old_size of the two entries",
+        first=text(other),
+        second=text(one),
+    )
 
 
 def meet(one: Span, other: Span) -> bool:
