@@ -2,27 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 
-from lpengine.arch import disassemble
+from lpengine.arch import Instruction, disassemble
 from lpengine.elf import Image
 from lpengine.elf.constants import RelocationType
 from lpengine.patch.model import FunctionPatch, Patch, PatchRelocation
 from lpengine.planner import Facts
 
 
-def memory_rows(
-    code: bytes, address: int, names: Mapping[int, str], limit: int = 0
+def memory_rows(code: bytes, address: int, names: Mapping[int, str]) -> list[str]:
+    """Rows of live code; `names` says what direct branches lead to."""
+    return [memory_row(each, names) for each in disassemble(code, address)]
+
+
+def memory_row(instruction: Instruction, names: Mapping[int, str]) -> str:
+    target = names.get(instruction.target) if instruction.target else None
+    note = f"  <{target}>" if target else ""
+    return row(instruction.address, instruction.bytes, instruction.text, note)
+
+
+def redirected_rows(
+    code: bytes, address: int, names: Mapping[int, str], newest: str
 ) -> list[str]:
-    """Rows of live code; `names` says what direct branches lead to. With a limit,
-    a last row says how much was left out."""
+    """Rows of a function that starts with a redirection, up to and with its jump
+    (behind an endbr64, if any), whose target is called `newest`. A NOP patch has no
+    jump there, and all its rows."""
     instructions = disassemble(code, address)
-    rows = []
-    for instruction in instructions[: limit or None]:
-        target = names.get(instruction.target) if instruction.target else None
-        note = f"  <{target}>" if target else ""
-        rows.append(row(instruction.address, instruction.bytes, instruction.text, note))
-    if limit and len(instructions) > limit:
-        rows.append(f"... {len(instructions) - limit} more instructions")
-    return rows
+    for count, instruction in enumerate(instructions[:2], 1):
+        if instruction.mnemonic == "jmp" and instruction.target:
+            leading = {**names, instruction.target: newest}
+            return [memory_row(each, leading) for each in instructions[:count]]
+    return [memory_row(each, names) for each in instructions]
 
 
 def module_rows(

@@ -13,6 +13,7 @@ from lpengine.report.disassembly import (
     known_names,
     memory_rows,
     module_rows,
+    redirected_rows,
     relocation_name,
 )
 from lpengine.report.values import (
@@ -104,13 +105,25 @@ def step_result(result: StepOutcome | StepEntry) -> d.StepResult:
 
 
 def change_row(change: FunctionChange, acted: Acted) -> d.ChangeRow:
-    names = known_names(acted.after or acted.planned.facts)
+    before = acted.planned.facts
     return d.ChangeRow(
         function=change.name,
         address=f"{change.address:#x}",
-        before=memory_rows(change.before, change.address, names),
-        after=memory_rows(change.after, change.address, names),
+        before=change_rows(change, before, after=False),
+        after=change_rows(change, acted.after or before, after=True),
     )
+
+
+def change_rows(change: FunctionChange, facts: Facts, after: bool) -> list[str]:
+    """One side of a change. Behind a redirection nothing is reached any more, so
+    the rows end with its jump, which leads to the newest patch's code."""
+    code = change.after if after else change.before
+    names = known_names(facts)
+    fact = facts.code.get(change.address)
+    if fact is None or not fact.redirected_by:
+        return memory_rows(code, change.address, names)
+    newest = f"{change.name} of {fact.redirected_by[-1]}"
+    return redirected_rows(code, change.address, names, newest)
 
 
 def call_document(result: CallResult) -> d.CallDocument:

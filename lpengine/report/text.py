@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from lpengine.planner import Code, Finding, Severity, Step, Verdict
 from lpengine.planner.plan import Apply, Load, Replace, Revert, Unload
 from lpengine.report import shapes
-from lpengine.report.disassembly import known_names, memory_rows
 from lpengine.report.values import (
     Acted,
     CallResult,
@@ -75,9 +74,8 @@ def action_lines(acted: Acted) -> Iterator[str]:
     if acted.recovered is not None:
         yield f"An earlier run was broken off: {acted.recovered.status}"
     yield from plan_lines(acted.planned)
-    names = known_names(acted.after or acted.planned.facts)
     for change in acted.changes:
-        yield from change_lines(change, names)
+        yield from change_lines(change, acted)
     if acted.outcome is None:
         return
     yield f"Outcome  {acted.outcome.status}"
@@ -87,11 +85,15 @@ def action_lines(acted: Acted) -> Iterator[str]:
         yield f"    left: {line}"
 
 
-def change_lines(change: FunctionChange, names: dict[int, str]) -> Iterator[str]:
-    for title, code in (("before", change.before), ("after", change.after)):
+def change_lines(change: FunctionChange, acted: Acted) -> Iterator[str]:
+    for title, facts in (("before", acted.planned.facts), ("after", acted.after)):
+        if facts is None:
+            continue
         yield f"{change.name}, {title}:"
-        rows = memory_rows(code, change.address, names, SHOWN_INSTRUCTIONS)
-        yield from (f"  {row}" for row in rows)
+        rows = shapes.change_rows(change, facts, title == "after")
+        yield from (f"  {row}" for row in rows[:SHOWN_INSTRUCTIONS])
+        if len(rows) > SHOWN_INSTRUCTIONS:
+            yield f"  ... {len(rows) - SHOWN_INSTRUCTIONS} more instructions"
 
 
 def call_lines(result: CallResult) -> Iterator[str]:
