@@ -133,6 +133,8 @@ def _check(function: FunctionPatch, view: View) -> None:
         )
     if not function.old_size:
         refuse("old-size-zero", subject, "old size 0", "the old function's size")
+    elif not function.name and not function.old_symbol and not function.old_address:
+        refuse("old-function-not-found", subject, "no name, no address", "either")
     elif function.is_nop:
         _check_nop(function, subject, view)
     elif function.old_size < _JUMP_SIZE:
