@@ -1,6 +1,8 @@
 """What an emulated machine says and does when its code faults."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lpengine.elf import Image
 from lpengine.errors import FaultError
@@ -153,6 +155,49 @@ def test_vector_code_that_replaces_other_code_is_refused(
         machine.call_by_name("one")
     machine.write(machine.address_of("one"), before)
     assert machine.call_by_name("one") == 1
+
+
+VECTOR = bytes.fromhex("c5f058c2")  # vaddps xmm0, xmm1, xmm2
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_vector_instruction_escapes(probe: Image, data: st.DataObject) -> None:
+    """Blocks that jump to each other in any order, rewritten over and over on a
+    machine that goes on: the one with vector code is refused, wherever it is."""
+    machine = EmulatedMachine.from_image(probe, cpus=2)
+    code = machine.allocate(4096)
+    for _ in range(data.draw(st.integers(1, 4))):
+        count = data.draw(st.integers(1, 6))
+        slots = data.draw(st.permutations(range(8)))[:count]
+        marked = data.draw(st.none() | st.integers(0, count - 1))
+        for cpu in range(2):
+            put_blocks(machine, code, slots, marked)
+            if marked is None:
+                machine.call(code + 64 * slots[0], cpu=cpu)
+                continue
+            with pytest.raises(FaultError, match="VEX-encoded") as caught:
+                machine.call(code + 64 * slots[0], cpu=cpu)
+            assert caught.value.address == code + 64 * slots[marked] + marked
+
+
+def put_blocks(
+    machine: EmulatedMachine, code: int, slots: list[int], marked: int | None
+) -> None:
+    """A chain of blocks, each in its slot of 64 bytes; block n starts with n nops."""
+    machine.protect(code, 4096, Protection.READ | Protection.WRITE)
+    for index, slot in enumerate(slots):
+        content = b"\x90" * index + (VECTOR if index == marked else b"")
+        here = 64 * slot + len(content) + 5
+        last = index + 1 == len(slots)
+        after = (
+            b""
+            if last
+            else (64 * slots[index + 1] - here).to_bytes(4, "little", signed=True)
+        )
+        content += b"\xc3" if last else b"\xe9" + after
+        machine.write(code + 64 * slot, content)
+    machine.protect(code, 4096, Protection.READ | Protection.EXECUTE)
 
 
 def test_a_fault_undoes_the_call(machine: EmulatedMachine, probe: Image) -> None:

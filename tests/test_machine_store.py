@@ -365,6 +365,8 @@ def test_killed_at_every_step_of_a_creation(
         if ended:
             break
     assert absent > 4
+    names = [path.name for path in machine_dir.parent.iterdir()]
+    assert [name for name in names if not name.startswith("made")] == []
 
 
 @pytest.mark.parametrize("written", [0, 1, 100, 5000, 9000])

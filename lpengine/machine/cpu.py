@@ -20,7 +20,7 @@ import unicorn
 from unicorn import unicorn_const as uc
 from unicorn import x86_const as x86
 
-from lpengine.arch.x86 import disassemble
+from lpengine.arch.x86 import Instruction, disassemble
 from lpengine.errors import LpengineError
 from lpengine.machine.code_check import objection, objectionable
 from lpengine.machine.layout import PAGE, page_of, pages_of
@@ -247,9 +247,12 @@ class Cpu:
 
     def _invalid(self, _uc: Any, _: Any) -> bool:
         here = self.instruction_pointer
-        what = self._objection(here) or "invalid instruction"
-        if self._code(here, 2) == b"\x0f\x0b":
+        decoded = self._instruction(here)
+        what = f"invalid instruction ({decoded.text if decoded else 'undecodable'})"
+        if decoded and decoded.mnemonic == "ud2":
             what = "ud2 (a BUG)"
+        elif why := self._objection(here):
+            what = why
         self._stop = self._stop or Stop(StopKind.FAULTED, here, what)
         return False
 
@@ -280,8 +283,12 @@ class Cpu:
             self._uc.emu_stop()
 
     def _objection(self, address: int) -> str:
+        decoded = self._instruction(address)
+        return objection(decoded) if decoded else ""
+
+    def _instruction(self, address: int) -> Instruction | None:
         decoded = disassemble(self._code(address, _LONGEST_INSTRUCTION), address)
-        return objection(decoded[0]) if decoded else ""
+        return decoded[0] if decoded else None
 
     def _code(self, address: int, size: int) -> bytes:
         """What is there, cut short where memory ends."""

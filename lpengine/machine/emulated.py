@@ -359,13 +359,17 @@ class EmulatedMachine:
     # Versions
 
     def _ask_version(self) -> str:
-        """What the image's own functions answer, "" where it has none."""
+        """What the image's own functions answer, "" where it has none; whatever
+        they do to memory is undone."""
+        self._memory.begin()
         try:
             major = self.call_by_name("xen_major_version")
             minor = self.call_by_name("xen_minor_version")
             extra = self.read_string(self.call_by_name("xen_extra_version"))
         except LpengineError:
             return ""
+        finally:
+            self._forget_pages(self._memory.rollback())
         known = _EXTRA.match(extra)
         return f"{major}.{minor}{known[0] if known else ''}"
 

@@ -9,6 +9,7 @@
 the header, a `_Header` in JSON.
 """
 
+import glob
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -189,6 +190,7 @@ def create_store(directory: Path, image: bytes, description: Description) -> Sto
     new = directory.parent / f".{directory.name}.{os.getpid()}.new"
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(directory)
         new.mkdir()
         _write_synced(new / "image", image)
         _write_synced(new / "machine.json", msgspec.json.encode(description))
@@ -202,6 +204,14 @@ def create_store(directory: Path, image: bytes, description: Description) -> Sto
             rmtree(new)
         raise UsageError(f"{directory}: cannot be created: {error.strerror}") from error
     return Store(directory, description)
+
+
+def _clear_leftovers(directory: Path) -> None:
+    """Remove what creations that were killed have left behind."""
+    for path in directory.parent.glob(f".{glob.escape(directory.name)}.*.new"):
+        pid = path.name.removesuffix(".new").rpartition(".")[2]
+        if pid.isdecimal() and not (Path("/proc") / pid).exists():
+            rmtree(path)
 
 
 def check_vacant(directory: Path) -> None:
