@@ -28,6 +28,7 @@ enum lp_status {
 	LP_E_OVERFLOW,    /* a relocated value does not fit its field */
 	LP_E_CORRUPT,     /* a table contradicts itself */
 	LP_E_WRITE,       /* what was written did not read back */
+	LP_E_SYSTEM,      /* the operating system refused: error->value is its errno */
 };
 
 enum lp_limit {
@@ -152,5 +153,16 @@ struct lp_range {
 enum lp_status lp_scan_stack(const uint8_t *stack, uint64_t size,
 			     const struct lp_range *ranges, size_t range_count,
 			     uint64_t *ret_offset, size_t *ret_range);
+
+/* Loads the kernel module in an open file, with init parameters ("" for none) and
+ * MODULE_INIT_* flags. Its init function has returned 0 when this returns LP_OK.
+ * LP_E_SYSTEM otherwise. */
+enum lp_status lp_finit_module(int file, const char *parameters, int flags,
+			       struct lp_error *error);
+
+/* Takes a module out of the kernel; flags are O_NONBLOCK and O_TRUNC, as for
+ * delete_module(2). LP_E_SYSTEM where the kernel refuses. */
+enum lp_status lp_delete_module(const char *name, unsigned int flags,
+				struct lp_error *error);
 
 #endif
