@@ -8,6 +8,8 @@ from enum import IntEnum, IntFlag
 
 SHN_UNDEF = 0
 SHN_LORESERVE = 0xFF00
+# Linux: looked up by the live patch core (include/uapi/linux/elf.h).
+SHN_LIVEPATCH = 0xFF20
 SHN_ABS = 0xFFF1
 SHN_COMMON = 0xFFF2
 SHN_XINDEX = 0xFFFF
@@ -84,6 +86,7 @@ class SectionFlag(IntFlag):
     SHF_GROUP = 0x200
     SHF_TLS = 0x400
     SHF_COMPRESSED = 0x800
+    SHF_RELA_LIVEPATCH = 0x100000
     SHF_GNU_RETAIN = 0x200000
     SHF_EXCLUDE = 0x80000000
 
@@ -228,6 +231,7 @@ SHF_LINK_ORDER = SectionFlag.SHF_LINK_ORDER
 SHF_GROUP = SectionFlag.SHF_GROUP
 SHF_TLS = SectionFlag.SHF_TLS
 SHF_COMPRESSED = SectionFlag.SHF_COMPRESSED
+SHF_RELA_LIVEPATCH = SectionFlag.SHF_RELA_LIVEPATCH
 
 PT_NULL = SegmentType.PT_NULL
 PT_LOAD = SegmentType.PT_LOAD

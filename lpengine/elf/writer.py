@@ -10,6 +10,7 @@ from lpengine.elf.constants import (
     SHF_INFO_LINK,
     SHN_ABS,
     SHN_COMMON,
+    SHN_LIVEPATCH,
     SHN_LORESERVE,
     SHN_UNDEF,
     SHT_NOBITS,
@@ -41,7 +42,7 @@ _TABLE_ALIGNMENT = 8
 _FILE_ALIGNMENT_MAX = 4096
 _WORD_MAX = (1 << 32) - 1
 _XWORD_MAX = (1 << 64) - 1
-_SPECIAL_SECTIONS = frozenset({SHN_UNDEF, SHN_ABS, SHN_COMMON})
+_SPECIAL_SECTIONS = frozenset({SHN_UNDEF, SHN_ABS, SHN_COMMON, SHN_LIVEPATCH})
 _GENERATED = frozenset({SHT_NULL, SHT_SYMTAB, SHT_RELA, SHT_REL})
 
 
@@ -75,6 +76,15 @@ class _Symbol:
     visibility: int
 
 
+@dataclass(frozen=True, order=True)
+class _Table:
+    """A relocation section to be: for `target`, with a name of its own or none."""
+
+    target: int
+    name: str = ""
+    flags: int = SHF_INFO_LINK
+
+
 @dataclass
 class _StringTable:
     """Each string once, in the order of first use."""
@@ -93,14 +103,15 @@ class ObjectWriter:
     """Collects sections, symbols, relocations and notes; `finish` is the file.
 
     .symtab, .strtab, .shstrtab and a .rela.X for each section X with relocations
-    are made by `finish` and stand behind the added sections. UsageError where an
+    (more of them where relocations are added to tables of another name) are made
+    by `finish` and stand behind the added sections. UsageError where an
     argument cannot be written down in ELF64.
     """
 
     def __init__(self) -> None:
         self._sections: list[_Section] = []
         self._symbols: list[_Symbol] = []
-        self._relocations: dict[int, list[Relocation]] = {}
+        self._relocations: dict[_Table, list[Relocation]] = {}
         self._note_sections: dict[str, int] = {}
 
     def add_section(
@@ -179,9 +190,15 @@ class ObjectWriter:
         type: int,
         symbol_handle: int,
         addend: int = 0,
+        *,
+        table: str = "",
+        table_flags: int = 0,
     ) -> None:
         """Adds a relocation of a section, by its index, against a symbol, by its
-        handle. Relocations keep their order."""
+        handle. Relocations keep their order.
+
+        They go into .rela.X or, with `table`, into a relocation section of that
+        name, whose flags are SHF_INFO_LINK and `table_flags`."""
         self._check_section(section_index, "relocation")
         if not 0 <= symbol_handle <= len(self._symbols):
             raise UsageError(f"relocation: no symbol has the handle {symbol_handle}")
@@ -189,8 +206,15 @@ class ObjectWriter:
         _check_range(type, _WORD_MAX, "relocation: type")
         if not -(1 << 63) <= addend < 1 << 63:
             raise UsageError(f"relocation: addend {addend} does not fit into 64 bits")
+        _check_name(table, "relocation section")
+        _check_range(table_flags, _XWORD_MAX, "relocation section: flags")
+        if table_flags and not table:
+            raise UsageError("relocation: flags are for a table with a name")
         record = Relocation(offset, type, symbol_handle, addend)
-        self._relocations.setdefault(section_index, []).append(record)
+        place = _Table(section_index, table, SHF_INFO_LINK | table_flags)
+        if place not in self._relocations:
+            self._require_room(f"relocation section {table}")
+        self._relocations.setdefault(place, []).append(record)
 
     def add_note(
         self, section_name: str, owner: str, type: int, description: bytes
@@ -224,14 +248,19 @@ class ObjectWriter:
         return _assemble(sections, names.offsets)
 
     def _append(self, section: _Section) -> int:
-        # Each may yet get a relocation section; null and three tables are to come.
-        if 2 * len(self._sections) + 6 >= SHN_LORESERVE:
-            raise UsageError(
-                f"section {section.name}: {len(self._sections)} sections are the most "
-                "that fit without extended section numbers"
-            )
+        self._require_room(f"section {section.name}")
         self._sections.append(section)
         return len(self._sections)
+
+    def _require_room(self, what: str) -> None:
+        """Each section may yet get a relocation section, besides the tables with
+        names of their own; null and three tables are to come."""
+        named = sum(bool(each.name) for each in self._relocations)
+        if 2 * len(self._sections) + named + 6 >= SHN_LORESERVE:
+            raise UsageError(
+                f"{what}: {len(self._sections)} sections are the most that fit "
+                "without extended section numbers"
+            )
 
     def _check_section(self, index: int, what: str) -> None:
         if not 1 <= index <= len(self._sections):
@@ -241,14 +270,15 @@ class ObjectWriter:
         """Relocation sections, symbol table and its strings, in this order."""
         places, locals_ = self._places()
         symbol_table = len(self._sections) + len(self._relocations) + 1
-        for target, records in sorted(self._relocations.items()):
+        for table in sorted(self._relocations):
+            records = self._relocations[table]
             yield _Section(
-                ".rela" + self._sections[target - 1].name,
+                table.name or ".rela" + self._sections[table.target - 1].name,
                 SHT_RELA,
-                SHF_INFO_LINK,
+                table.flags,
                 b"".join(_pack_relocation(each, places) for each in records),
                 link=symbol_table,
-                info=target,
+                info=table.target,
                 alignment=_TABLE_ALIGNMENT,
                 entry_size=RELA.size,
             )

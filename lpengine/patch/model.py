@@ -67,6 +67,10 @@ class FunctionPatch:
     `old_address`, else by `name`. `new_section` is 0 for a NOP patch; else the new
     code starts `new_offset` bytes into that section of the module, or is the
     undefined symbol `new_symbol`.
+
+    In a Linux module `name` is looked up in `object` ("" is the kernel itself, else
+    a module), as the `occurrence`-th symbol of that name there; 0 means that the
+    name must be unique.
     """
 
     index: int
@@ -80,6 +84,8 @@ class FunctionPatch:
     new_size: int
     version: int
     expectation: Expectation
+    object: str = ""
+    occurrence: int = 0
 
     @property
     def is_nop(self) -> bool:
@@ -142,6 +148,57 @@ class Alternative:
     padding: int
 
 
+@dataclass(frozen=True, slots=True)
+class KlpSymbol:
+    """A symbol that the kernel looks up in `object` ("vmlinux" or a module) when it
+    applies the relocations of a live patch; `occurrence` 0 means it is unique."""
+
+    object: str
+    name: str
+    occurrence: int
+
+
+@dataclass(frozen=True, slots=True)
+class KlpRelocation:
+    """One record of a .klp.rela section: applied when `object` is there, to
+    `offset` bytes into the section `section_index`. `symbol` is None where the
+    record's symbol is no live patch symbol."""
+
+    object: str
+    section_index: int
+    offset: int
+    type: int
+    symbol: KlpSymbol | None
+    addend: int
+
+
+@dataclass(frozen=True, slots=True)
+class KlpCallback:
+    """A function of the module that runs as `object` ("" is the kernel itself) is
+    patched or unpatched; `kind` is pre_patch, post_patch, pre_unpatch or
+    post_unpatch."""
+
+    object: str
+    kind: str
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolVersion:
+    """The CRC of an exported symbol as the module was built against it."""
+
+    name: str
+    crc: int
+
+
+@dataclass(frozen=True, slots=True)
+class SystemState:
+    """A state of the system that a patch has changed (struct klp_state)."""
+
+    id: int
+    version: int
+
+
 @dataclass(frozen=True)
 class Violation:
     """A rule of the module format that this module breaks.
@@ -164,6 +221,11 @@ class Patch:
 
     A module that cannot be read is still a Patch: `violations` says why, in the
     order in which the real loader would find out, and the rest is empty.
+
+    `format` is "xen" or "linux"; what comes after `violations` is for Linux only.
+    `versions` and `vermagic` are what the kernel compares with its own; `target_ids`
+    are build ids of what the module was built for, by object ("vmlinux" or a
+    module), where it says so.
     """
 
     name: str
@@ -181,6 +243,22 @@ class Patch:
     relocations: tuple[PatchRelocation, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
     violations: tuple[Violation, ...] = ()
+    format: str = "xen"
+    vermagic: str = ""
+    versions: tuple[SymbolVersion, ...] = ()
+    klp_symbols: tuple[KlpSymbol, ...] = ()
+    klp_relocations: tuple[KlpRelocation, ...] = ()
+    callbacks: tuple[KlpCallback, ...] = ()
+    replace: bool = False
+    states: tuple[SystemState, ...] = ()
+    target_ids: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """What a Linux module patches, sorted: "" is the kernel itself."""
+        named = {function.object for function in self.functions}
+        named.update(callback.object for callback in self.callbacks)
+        return tuple(sorted(named))
 
     @property
     def has_vetoing_hooks(self) -> bool:
