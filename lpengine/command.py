@@ -25,12 +25,17 @@ _PACKAGES = {
     "make": "make",
     "patch": "patch",
     "git": "git",
+    "depmod": "kmod",
     "insmod": "kmod",
     "rmmod": "kmod",
     "modinfo": "kmod",
     "xl": "xen-utils-common",
     "ssh": "openssh-client",
+    "apt-cache": "apt",
+    "apt-get": "apt",
+    "dpkg": "dpkg",
     "qemu-system-x86_64": "qemu-system-x86",
+    "virtiofsd": "qemu-system-common",
 }
 _LINE_MAX = 300
 
@@ -91,6 +96,28 @@ def run(
         reason = _reason(process.returncode)
         raise CommandError(argv, process.returncode, reason, stderr)
     return Result(stdout, stderr)
+
+
+def start(argv: Sequence[str], *, cwd: Path, log: Path) -> int:
+    """Starts a program that outlives us, in a session of its own; what it writes goes
+    to `log`. Its process id. Raises as `run` does when it cannot be started."""
+    with log.open("ab") as output:
+        try:
+            return subprocess.Popen(
+                list(argv),
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            ).pid
+        except FileNotFoundError as error:
+            raise NotFoundError(
+                f"{argv[0]}: not installed", hint=_hint(argv)
+            ) from error
+        except OSError as error:
+            reason = f"cannot be started: {error.strerror}"
+            raise CommandError(argv, None, reason, b"") from error
 
 
 def _start(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from lpengine.errors import LpengineError
+from lpengine.errors import NotFoundError
 
 DEFAULT_TIMEOUT = timedelta(minutes=2)
 
@@ -20,10 +20,8 @@ class Completed:
     stderr: bytes
 
 
-class HostError(LpengineError):
+class HostError(NotFoundError):
     """A machine cannot be reached, or stopped answering."""
-
-    exit_code = 4
 
 
 class Host(Protocol):

@@ -1,0 +1,12 @@
+"""Machines that run the real thing: Debian's Xen with its dom0, or a Linux kernel,
+under QEMU, with the host's file system under an overlay.
+
+    with boot("xen") as guest:
+        guest.run(["lpengine", "status", "--target", "xen"])
+"""
+
+from lpengine.hosts.lab.boot import boot, find, guests
+from lpengine.hosts.lab.guest import Guest
+from lpengine.hosts.lab.packages import KINDS, Stock, fetch, stocked
+
+__all__ = ["KINDS", "Guest", "Stock", "boot", "fetch", "find", "guests", "stocked"]

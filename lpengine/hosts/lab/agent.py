@@ -1,0 +1,193 @@
+"""Runs inside a guest of the lab: does what it is asked over a virtio port.
+
+The guest's init starts this file by its path, so it imports nothing of lpengine; the
+host side imports the framing from here.
+
+A message is a line: a nonce of 32 hexadecimal digits, a space, and fields in base64,
+each preceded by its length (4 bytes, little-endian) before encoding. Lines make it
+safe to break off anywhere: whoever comes next starts with a newline, and answers
+carry the nonce of their request, so that the answer to somebody who left is ignored.
+
+    alive                                          -> done BOOT_ID
+    run TIMEOUT_SECONDS DIRECTORY INPUT ARGV...    -> done STATUS STDOUT STDERR
+    read PATH                                      -> done DATA
+    write PATH DATA                                -> done
+                                                   -> failed ERRNO MESSAGE
+                                                   -> late                (run only)
+"""
+
+import errno
+import os
+import select
+import signal
+import sys
+from binascii import Error as NotBase64
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Sequence
+
+PORT_NAME = "lpengine"
+NONCE_SIZE = 32
+_LENGTH_SIZE = 4
+_CHUNK = 1 << 16
+_NO_SUCH_PROGRAM, _NOT_A_PROGRAM = 127, 126
+
+
+def frame(nonce: bytes, fields: Sequence[bytes]) -> bytes:
+    """One message, with the newlines that set it apart from broken ones."""
+    body = b"".join(len(f).to_bytes(_LENGTH_SIZE, "little") + f for f in fields)
+    return b"\n" + nonce + b" " + b2a_base64(body)
+
+
+def parse(line: bytes) -> tuple[bytes, tuple[bytes, ...]] | None:
+    """(nonce, fields) of a line; None for one that is not a message."""
+    nonce, space, encoded = line.strip().partition(b" ")
+    if len(nonce) != NONCE_SIZE or not space:
+        return None
+    try:
+        body = a2b_base64(encoded, strict_mode=True)
+    except NotBase64:
+        return None
+    fields = _fields(body)
+    return None if fields is None else (nonce, fields)
+
+
+def _fields(body: bytes) -> tuple[bytes, ...] | None:
+    fields, position = [], 0
+    while position < len(body):
+        start = position + _LENGTH_SIZE
+        position = start + int.from_bytes(body[position:start], "little")
+        if start > len(body) or position > len(body):
+            return None
+        fields.append(body[start:position])
+    return tuple(fields)
+
+
+def serve(port: int) -> None:
+    """Answer every message that comes in; never returns."""
+    pending = bytearray()
+    while True:
+        data = _receive(port)
+        pending += data
+        if not data:  # nobody is connected: what they began is void
+            pending.clear()
+        while (end := pending.find(b"\n")) >= 0:
+            message = parse(bytes(pending[:end]))
+            del pending[: end + 1]
+            if message:
+                nonce, fields = message
+                _send(port, frame(nonce, _answer(port, fields)))
+
+
+def _receive(port: int) -> bytes:
+    poll = select.poll()
+    poll.register(port, select.POLLIN)
+    events = poll.poll()
+    if events and events[0][1] & select.POLLHUP:
+        select.select([], [], [], 0.02)  # a port without a peer is always ready
+    return os.read(port, _CHUNK)
+
+
+def _send(port: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(port, view[:_CHUNK]) :]
+
+
+def _answer(port: int, fields: Sequence[bytes]) -> Sequence[bytes]:
+    try:
+        match fields:
+            case [b"alive"]:
+                return [b"done", _whole(b"/proc/sys/kernel/random/boot_id").strip()]
+            case [b"run", seconds, directory, data, *argv] if argv:
+                return _run(port, float(seconds), directory, data, argv)
+            case [b"read", path]:
+                return [b"done", _whole(path)]
+            case [b"write", path, data]:
+                _write(path, data)
+                return [b"done"]
+        return [b"failed", b"%d" % errno.ENOSYS, b"unknown request"]
+    except OSError as error:
+        reason = (error.strerror or str(error)).encode()
+        return [b"failed", b"%d" % (error.errno or 0), reason]
+
+
+def _whole(path: bytes) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123  pathlib is slow to import here
+        return file.read()
+
+
+def _write(path: bytes, data: bytes) -> None:
+    beside = path + b".lpengine-%d" % os.getpid()
+    try:
+        mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(beside, mode, 0o644), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)  # noqa: PTH105
+    except OSError:
+        if os.access(beside, os.F_OK):
+            os.unlink(beside)  # noqa: PTH108
+        raise
+
+
+def _run(
+    port: int, seconds: float, directory: bytes, data: bytes, argv: Sequence[bytes]
+) -> Sequence[bytes]:
+    files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+    try:
+        os.pwrite(files[0], data, 0)
+        os.chdir(directory if os.path.isdir(directory) else b"/")  # noqa: PTH112
+        process = _start(argv, files)
+        late = not _ended(process, port, seconds)
+        if late:
+            os.killpg(process, signal.SIGKILL)
+        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        if late:
+            return [b"late"]
+        code = 128 - status if status < 0 else status
+        return [b"done", b"%d" % code, _content(files[1]), _content(files[2])]
+    except FileNotFoundError:
+        return [b"done", b"%d" % _NO_SUCH_PROGRAM, b"", argv[0] + b": not found\n"]
+    except PermissionError:
+        return [b"done", b"%d" % _NOT_A_PROGRAM, b"", argv[0] + b": not a program\n"]
+    finally:
+        for file in files:
+            os.close(file)
+
+
+def _start(argv: Sequence[bytes], files: Sequence[int]) -> int:
+    actions = [(os.POSIX_SPAWN_DUP2, file, fd) for fd, file in enumerate(files)]
+    return os.posix_spawnp(
+        argv[0], argv, os.environ, file_actions=actions, setpgroup=0
+    )
+
+
+def _ended(process: int, port: int, seconds: float) -> bool:
+    """Wait; False when time is up or whoever asked has gone."""
+    poll = select.poll()
+    pidfd = os.pidfd_open(process)
+    try:
+        poll.register(pidfd, select.POLLIN)
+        poll.register(port, select.POLLHUP)
+        events = dict(poll.poll(seconds * 1000))
+        return pidfd in events
+    finally:
+        os.close(pidfd)
+
+
+def _content(file: int) -> bytes:
+    return os.pread(file, os.fstat(file).st_size, 0)
+
+
+def _find_port() -> str:
+    ports = "/sys/class/virtio-ports"
+    for port in os.listdir(ports):  # noqa: PTH208
+        if _whole(f"{ports}/{port}/name".encode()).strip() == PORT_NAME.encode():
+            return f"/dev/{port}"
+    raise SystemExit(f"no virtio port is named {PORT_NAME}")
+
+
+if __name__ == "__main__":
+    sys.stderr.write("lab: ready\n")
+    serve(os.open(_find_port(), os.O_RDWR | os.O_CLOEXEC))
