@@ -41,8 +41,8 @@ def test_a_module_that_is_not_loaded() -> None:
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     path = tmp_path / "junk.ko"
     path.write_bytes(b"junk")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(8):
         with pytest.raises(OSError, match="junk"):
             finit_module(path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

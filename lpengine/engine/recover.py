@@ -52,8 +52,8 @@ def close(
     run.steps = [StepOutcome(s.step, s.state, s.undoing, s.error) for s in entry.steps]
     error = entry.error or f"{entry.verb} was interrupted (pid {entry.pid})"
     now = Stack.of(target.facts())
-    if now.build_id != start.build_id:
-        # Another image runs: a boot has undone all of it.
+    if not now.same_boot(start):
+        # No patch outlives a boot: it has undone all of it.
         return run.finish("recovered", f"{error}; the target has booted since")
     names = touched(steps)
     if is_complete(entry, steps, start.only(names), now.only(names)):

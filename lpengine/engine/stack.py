@@ -13,13 +13,15 @@ from lpengine.planner.plan import Apply, Load, Revert, Step, Unload
 
 @dataclass(frozen=True)
 class Stack:
-    """`build_id` is the running image's; `loaded` is in load order, `applied` names
-    the applied patches, bottom first; `stacking` as in Capabilities."""
+    """`build_id` and `boot` are the running image's; `loaded` is in load order,
+    `applied` names the applied patches, bottom first; `stacking` as in
+    Capabilities."""
 
     build_id: str
     stacking: bool
     loaded: tuple[LoadedPatch, ...]
     applied: tuple[str, ...]
+    boot: str = ""
 
     @classmethod
     def of(cls, facts: Facts) -> Self:
@@ -28,7 +30,12 @@ class Stack:
             facts.capabilities.stacking,
             facts.loaded,
             facts.applied,
+            facts.image.boot,
         )
+
+    def same_boot(self, other: Self) -> bool:
+        """Whether no boot lies between the two."""
+        return (self.build_id, self.boot) == (other.build_id, other.boot)
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -18,7 +18,7 @@ from lpengine.planner.plan import (
     Revert,
     Unload,
 )
-from lpengine.planner.rules import APPLYING, LOADING, MODULE, Rule, permission, state
+from lpengine.planner.rules import RULES, Rule, RuleSet, linux_state, permission, state
 from lpengine.planner.rules.form import well_formed
 from lpengine.planner.rules.identity import fits_on_image, fits_on_stack
 from lpengine.planner.rules.quiet import no_waitqueues
@@ -56,11 +56,31 @@ def put_on(draft: Draft, patch: Patch, together: set[str]) -> Draft:
     loaded = own(draft.situation, patch)
     if loaded is not None and patch.name in draft.situation.applied:
         return found(draft, state.already_applied(patch, draft.situation))
-    draft = bring_in(draft, patch, together, (*APPLYING, fits_on_stack))
+    if not speaks(patch, draft.situation):
+        return found(draft, linux_state.wrong_format(patch, draft.situation))
+    applying = rules_of(draft.situation).applying
+    draft = bring_in(draft, patch, together, (*applying, fits_on_stack))
+    if patch.replace and draft.situation.applied:
+        # The module itself says that it takes everything else off.
+        return replace_all(draft, patch)
     situation = after_apply(draft.situation, patch)
     return step(
         draft, situation, Apply(patch.name, nodeps=draft.situation.policy.nodeps)
     )
+
+
+def replace_all(draft: Draft, patch: Patch) -> Draft:
+    bare = after_revert_all(draft.situation)
+    situation = after_apply(replace(bare, bare=False), patch)
+    return step(draft, situation, Replace(patch.name, draft.situation.applied))
+
+
+def speaks(patch: Patch, situation: Situation) -> bool:
+    return patch.format == situation.facts.capabilities.format
+
+
+def rules_of(situation: Situation) -> RuleSet:
+    return RULES[situation.facts.capabilities.format]
 
 
 def bring_in(
@@ -68,11 +88,12 @@ def bring_in(
 ) -> Draft:
     """Loads the patch if it is not there; judges it by every rule in any case."""
     loaded = own(draft.situation, patch)
-    rules: tuple[Rule, ...] = (*MODULE, *applying)
+    known = rules_of(draft.situation)
+    rules: tuple[Rule, ...] = (*known.module, *applying)
     if loaded is not None:
         draft = freshen(draft, patch, loaded, together)
     else:
-        rules = (*LOADING, *rules)
+        rules = (*known.loading, *rules)
     if own(draft.situation, patch) is not None:
         seen = without(draft.situation, patch.name)
         return found(draft, *judged(patch, seen, rules))
@@ -159,8 +180,13 @@ def plan_replace(patch: Patch, facts: Facts, policy: Policy = DEFAULT_POLICY) ->
         *permission.can_replace(situation),
         *no_waitqueues(situation),
     )
+    if not speaks(patch, situation):
+        wrong = linux_state.wrong_format(patch, situation)
+        return settle("replace", facts, found(draft, wrong))
     if patch.name in situation.applied and own(situation, patch) is not None:
         return settle("replace", facts, replaced_already(draft, patch))
+    if situation.facts.capabilities.replaces_by_module and not patch.replace:
+        draft = found(draft, linux_state.not_cumulative(patch))
     return settle("replace", facts, put_instead(draft, patch))
 
 
@@ -180,7 +206,11 @@ def put_instead(draft: Draft, patch: Patch) -> Draft:
     draft = bring_in(draft, patch, {patch.name}, ())
     bare = after_revert_all(draft.situation)
     seen = without(bare, patch.name)
-    draft = found(draft, *judged(patch, seen, (*APPLYING, fits_on_image)))
+    applying = rules_of(seen).applying
+    if seen.facts.capabilities.replaces_by_module:
+        # It comes in beside the others, which go off in its transition.
+        seen = without(draft.situation, patch.name)
+    draft = found(draft, *judged(patch, seen, (*applying, fits_on_image)))
     situation = after_apply(replace(bare, bare=False), patch)
     return step(draft, situation, Replace(patch.name, replaced))
 
@@ -228,7 +258,7 @@ def take_off(draft: Draft, name: str) -> Draft:
     situation = draft.situation
     above = situation.applied[situation.applied.index(name) + 1 :]
     one = situation.found(name)
-    if above:
+    if above and situation.facts.capabilities.ordered:
         draft = found(draft, state.not_on_top(name, tuple(reversed(above))))
     elif one is not None and one.irreversible:
         draft = found(draft, state.hard_to_revert(one))
@@ -254,6 +284,8 @@ def plan_unload(
 def remove(draft: Draft, one: LoadedPatch) -> Draft:
     if one.state is PatchState.APPLIED:
         return found(draft, state.still_applied(one.name))
+    if one.pinned:
+        return found(draft, linux_state.pinned(one))
     dependents = users(one.name, draft.situation)
     busy = [user for user in dependents if user.state is PatchState.APPLIED]
     idle = [user for user in dependents if user.state is not PatchState.APPLIED]

@@ -8,10 +8,10 @@ from lpengine.planner.facts import Facts, LoadedPatch
 
 def state_digest(facts: Facts) -> str:
     """SHA-256, as hex, over what must not change between planning and acting: the
-    image, and which patches are loaded and applied in which order. Who is busy and
-    which symbols were asked for does not matter."""
+    image and its boot, and which patches are loaded and applied in which order. Who
+    is busy and which symbols were asked for does not matter."""
     state = {
-        "image": [facts.image.build_id, facts.image.version],
+        "image": [facts.image.build_id, facts.image.version, facts.image.boot],
         "loaded": [binding(one) for one in facts.loaded],
         "applied": list(facts.applied),
     }

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from lpengine.patch.model import SystemState
+
 
 class PatchState(StrEnum):
     """Xen's two states of a payload (public/sysctl.h)."""
@@ -33,7 +35,9 @@ class Capabilities:
     build id, `features` how many CPU feature bits its alternatives may name, and
     `careful` whether it checks what real hypervisors forget (an emulated machine
     does; a real one dies of it), and `interface_known` whether it speaks a version
-    of the patching interface that this engine knows.
+    of the patching interface that this engine knows. `format` is that of the modules
+    it takes ("xen", "linux"), `ordered` whether only the topmost patch comes off, and
+    `replaces_by_module` that a module says by itself whether it takes all others off.
     """
 
     live_patching: bool = True
@@ -48,13 +52,17 @@ class Capabilities:
     largest_name: int = 127
     features: int = 0
     interface_known: bool = True
+    format: str = "xen"
+    ordered: bool = True
+    replaces_by_module: bool = False
 
 
 @dataclass(frozen=True)
 class ImageFacts:
     """The running image. `version` is "4.17.7" or "" where unknown, `text` what
     may be patched, `init` code that is gone after boot, `patch_area` where new
-    code will be placed, `patch_area_free` its largest free run in bytes."""
+    code will be placed, `patch_area_free` its largest free run in bytes. `boot`
+    differs after every boot, and is "" where the target has no such thing."""
 
     build_id: str
     version: str
@@ -62,13 +70,26 @@ class ImageFacts:
     init: tuple[Span, ...]
     patch_area: Span
     patch_area_free: int
+    boot: str = ""
+
+
+@dataclass(frozen=True)
+class PatchedFunction:
+    """A function of the kernel ("" as `object`) or of a module that a patch
+    redirects; `occurrence` counts from 1 among those of that name."""
+
+    object: str
+    name: str
+    occurrence: int
 
 
 @dataclass(frozen=True)
 class LoadedPatch:
     """A patch that is on the target. `functions` are the spans of the old
     functions it redirects, `symbols` the names it brought, `status` the errno of
-    its last action ("" = success)."""
+    its last action ("" = success). On Linux `patched` has the functions, `states`
+    the system states it has changed (None where that is not known), and `pinned`
+    that a forced transition keeps its code in the kernel for ever."""
 
     name: str
     build_id: str
@@ -83,12 +104,17 @@ class LoadedPatch:
     functions: tuple[Span, ...] = ()
     symbols: tuple[str, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
+    patched: tuple[PatchedFunction, ...] = ()
+    states: tuple[SystemState, ...] | None = None
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
 class SymbolFact:
     """Where a name is on the target. `owner` is "" for the image, else the loaded
-    patch that brought it; `init` says it is gone after boot."""
+    patch or kernel module that brought it; `init` says it is gone after boot. On
+    Linux `traced` tells whether the function begins with a call of the tracer
+    (None: not known), and `hooked` whether somebody else has redirected it."""
 
     name: str
     address: int
@@ -96,6 +122,8 @@ class SymbolFact:
     is_function: bool
     init: bool = False
     owner: str = ""
+    traced: bool | None = None
+    hooked: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,12 +147,59 @@ class CodeFact:
 
 @dataclass(frozen=True)
 class BusyFact:
-    """A CPU or thread that is inside code now: what would block quiescing."""
+    """A CPU or thread that is inside code now: what would block quiescing.
+    `resident`: the function is what the thread consists of; it never leaves."""
 
     who: str
     function: str
     address: int
     backtrace: tuple[str, ...] = ()
+    resident: bool = False
+
+
+@dataclass(frozen=True)
+class ModuleFact:
+    """A kernel module that is loaded."""
+
+    name: str
+    build_id: str = ""
+
+
+@dataclass(frozen=True)
+class ExportFact:
+    """A symbol for modules to use; `owner` is "" for the kernel itself. `crc` is
+    None where it could not be read."""
+
+    owner: str
+    crc: int | None
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """What a running Linux kernel adds to the facts.
+
+    `vermagic` is "" where it is not known, `exports` has those that were asked for,
+    and says nothing about the others unless `exports_known`; the same holds for
+    Facts.symbols and `symbols_known`. `image` is the file that was read beside the
+    running kernel, "" where none fits. `unwinder` is "orc" where stacks are read by
+    means of tables that modules must bring, "" where that is not known.
+    """
+
+    release: str
+    vermagic: str = ""
+    signature_required: bool = False
+    lockdown: str = "none"
+    modules_disabled: bool = False
+    tracing: bool = True
+    modules: tuple[ModuleFact, ...] = ()
+    exports: Mapping[str, ExportFact] = field(default_factory=dict)
+    exports_known: bool = False
+    symbols_known: bool = True
+    image: str = ""
+    unwinder: str = "orc"
+
+    def module(self, name: str) -> ModuleFact | None:
+        return next((one for one in self.modules if one.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -135,7 +210,7 @@ class Facts:
     stack first. `symbols` has every symbol that was asked for (absent = unknown
     to the target; several = ambiguous). `code` is keyed by the old address.
     `in_progress` names the patch another action is under way for, `waitqueues` the
-    guests whose CPUs sleep inside the hypervisor.
+    guests whose CPUs sleep inside the hypervisor. `kernel` is there for Linux only.
     """
 
     target: str
@@ -148,3 +223,4 @@ class Facts:
     busy: tuple[BusyFact, ...] = ()
     in_progress: str = ""
     waitqueues: tuple[str, ...] = ()
+    kernel: KernelFacts | None = None

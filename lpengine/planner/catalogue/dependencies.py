@@ -157,4 +157,43 @@ CODES = (
         "again, they point to freed memory. Unload from the top, load from the "
         "bottom.",
     ),
+    Code(
+        "LP-DEP-514",
+        "STATES_INCOMPATIBLE",
+        summary="The patch does not know a system state that another one has changed.",
+        detection="The states of patches that are on, by number and version, are "
+        "compared with those of the new one.",
+        remedy="get a newer patch, or revert the other one first",
+        guidance=Guidance.REBOOT_HOST,
+        source="Linux kernel/livepatch/state.c: klp_is_patch_compatible",
+        text="Patches may change the state of the running system and number what they "
+        "did. A later patch must know at least the same version of each, and one that "
+        "replaces all others must know every state; otherwise nobody could undo it.",
+    ),
+    Code(
+        "LP-DEP-515",
+        "TARGET_MODULE_RELOAD",
+        summary="A module that is patched cannot be unloaded and loaded again.",
+        detection="The kernel's release is compared with 6.3, and the patch is "
+        "searched for addresses that are filled in when a module is loaded.",
+        remedy="revert and unload the patch before the module is loaded again",
+        guidance=Guidance.NONE,
+        source="Linux: klp_apply_section_relocs without clear_relocate_add, before 6.3",
+        text="Older kernels do not clear what they filled in for a module when that "
+        "module goes, and refuse the module when it comes again, because the places "
+        "are not empty. Everything works as long as the module stays.",
+        severity=Severity.WARN,
+    ),
+    Code(
+        "LP-DEP-516",
+        "MODULE_PINNED",
+        summary="The kernel keeps the module until the next boot.",
+        detection="The engine's own record says that a transition was forced.",
+        remedy="leave it, or reboot",
+        guidance=Guidance.REBOOT_HOST,
+        source="Linux kernel/livepatch/transition.c: klp_force_transition",
+        text="When a transition is forced nobody knows whether a task is still inside "
+        "the code, so that the kernel never frees it. The patch can still be taken "
+        "off, but its module cannot leave, and no other of that name can come.",
+    ),
 )

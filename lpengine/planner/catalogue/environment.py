@@ -124,4 +124,17 @@ CODES = (
         text="The hypervisor hands out its list of patches in pieces of at most 1024. "
         "The engine asks in pieces by itself; another tool may not.",
     ),
+    Code(
+        "LP-ENV-611",
+        "TRACER_OFF",
+        summary="The kernel's function tracer, which redirects functions, is off.",
+        detection="kernel.ftrace_enabled is read.",
+        remedy="sysctl kernel.ftrace_enabled=1",
+        guidance=Guidance.RETRY,
+        source="Linux kernel/livepatch/patch.c: klp_patch_func, EBUSY",
+        text="Linux redirects a function at the call of the tracer that it begins "
+        "with. While tracing is switched off for the whole kernel no live patch can "
+        "be put on; once one is on, the kernel does not let it be switched off.",
+        retryable=True,
+    ),
 )

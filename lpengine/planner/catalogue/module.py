@@ -143,4 +143,31 @@ CODES = (
         "has, sets bits that are reserved, or has no function to look at. The "
         "hypervisor takes such a module at first and refuses when it is applied.",
     ),
+    Code(
+        "LP-MOD-011",
+        "RELOCATION_MISFILED",
+        summary="An address would be filled in for the wrong object, or too late.",
+        detection="Each live patch relocation is compared with the object that owns "
+        "its symbol, and with the code that uses it.",
+        remedy="rebuild the module",
+        guidance=Guidance.REBOOT_HOST,
+        source="Linux kernel/livepatch/core.c: klp_apply_section_relocs",
+        text="The kernel fills in such an address when the object in the section's "
+        "name is there. If the symbol is of another object the module is refused; if "
+        "code uses the place that runs before that, it jumps to address 0 and the "
+        "kernel crashes. The kernel does not check the second.",
+    ),
+    Code(
+        "LP-MOD-012",
+        "NEW_FUNCTION_WITHOUT_SYMBOL",
+        summary="The module does not say how long one of its new functions is.",
+        detection="A symbol with a size is looked for at each new function.",
+        remedy="rebuild the module; do not strip its symbols",
+        guidance=Guidance.REBOOT_HOST,
+        source="Linux kernel/livepatch/core.c: klp_init_object_loaded",
+        text="Linux asks the module's symbol table where a new function ends, to tell "
+        "whether a task is still inside of it when the patch comes off. Without a "
+        "symbol of its own it takes that of a neighbour, or refuses; if it takes it, "
+        "code may be freed under a running task.",
+    ),
 )

@@ -1,0 +1,133 @@
+"""The modules given to a Linux target: the kernel keeps no copy of them.
+
+A module that is loaded but was not applied yet is only here. It counts as loaded
+until the next boot, like one that the kernel has.
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from lpengine.errors import InputError, NotFoundError
+
+_RECORD = "patches.json"
+_MODULES = "modules"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One module. `reverted`: it was applied and taken off since. `pinned`: a
+    transition of it was forced, so that the kernel never lets go of its code."""
+
+    name: str
+    sha256: str
+    build_id: str
+    boot_id: str
+    reverted: bool = False
+    pinned: bool = False
+
+
+class Store:
+    """The modules of this boot under `directory`, which need not exist."""
+
+    def __init__(self, directory: Path, boot_id: str) -> None:
+        self._directory = directory
+        self._boot_id = boot_id
+
+    def kept(self) -> tuple[Kept, ...]:
+        """In the order in which they came. `InputError` for a damaged record."""
+        path = self._directory / _RECORD
+        try:
+            record = msgspec.json.decode(path.read_bytes(), type=tuple[Kept, ...])
+        except FileNotFoundError:
+            return ()
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: {error}", hint="remove it") from error
+        return tuple(one for one in record if one.boot_id == self._boot_id)
+
+    def find(self, name: str) -> Kept | None:
+        return next((one for one in self.kept() if one.name == name), None)
+
+    def path(self, name: str) -> Path:
+        return self._directory / _MODULES / f"{name}.ko"
+
+    def raw(self, name: str) -> bytes:
+        """The module's bytes. `NotFoundError` where they are not here, or are not
+        the ones that were put here."""
+        one = self.find(name)
+        if one is None:
+            raise NotFoundError(
+                f"the module of {name} is not at hand",
+                hint="it was not loaded by lpengine; give its file",
+            )
+        try:
+            raw = self.path(name).read_bytes()
+        except FileNotFoundError:
+            raw = b""
+        if hashlib.sha256(raw).hexdigest() != one.sha256:
+            raise NotFoundError(
+                f"{self.path(name)}: not the module that was kept there",
+                hint=f"unload {name}, and load it again from its file",
+            )
+        return raw
+
+    def keep(self, name: str, raw: bytes, build_id: str) -> None:
+        """Durable when this returns; replaces one of the same name."""
+        self._drop_older_boots()
+        _write(self.path(name), raw)
+        sha256 = hashlib.sha256(raw).hexdigest()
+        self._record(
+            *(one for one in self.kept() if one.name != name),
+            Kept(name, sha256, build_id, self._boot_id),
+        )
+
+    def mark(
+        self, name: str, *, reverted: bool | None = None, pinned: bool | None = None
+    ) -> None:
+        """Note what became of a module; one that is not here is left alone."""
+        before = self.kept()
+        after = tuple(
+            replace(
+                one,
+                reverted=one.reverted if reverted is None else reverted,
+                pinned=one.pinned if pinned is None else pinned,
+            )
+            if one.name == name
+            else one
+            for one in before
+        )
+        if after != before:
+            self._record(*after)
+
+    def forget(self, name: str) -> None:
+        self._record(*(one for one in self.kept() if one.name != name))
+        self.path(name).unlink(missing_ok=True)
+
+    def _record(self, *kept: Kept) -> None:
+        _write(self._directory / _RECORD, msgspec.json.encode(kept))
+
+    def _drop_older_boots(self) -> None:
+        """Modules that no record of this boot names are of an earlier one."""
+        names = {one.name for one in self.kept()}
+        for path in (self._directory / _MODULES).glob("*.ko"):
+            if path.stem not in names:
+                path.unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all, also when the power goes."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
