@@ -165,4 +165,76 @@ enum lp_status lp_finit_module(int file, const char *parameters, int flags,
 enum lp_status lp_delete_module(const char *name, unsigned int flags,
 				struct lp_error *error);
 
+/*
+ * Xen's live patching from its control domain (public/sysctl.h). A request is
+ * written into buffer, memory that the hypervisor can reach, as is what it
+ * answers; interface is the version of the sysctl interface. LP_E_ARGUMENT where
+ * a name has not 1 to LP_XEN_NAME_MAX bytes other than NUL, or buffer is too
+ * small: requests with a body need LP_XEN_PAGE more than that body. Buffers are
+ * aligned to 8 bytes and hold a page at least.
+ */
+enum lp_xen {
+	LP_XEN_PAGE = 4096,
+	LP_XEN_NAME_MAX = 127,
+	LP_XEN_CALL_VERSION = 17, /* numbers of hypercalls */
+	LP_XEN_CALL_SYSCTL = 35,
+	LP_XEN_VERSION_BUILD_ID = 10,
+	LP_XEN_UNLOAD = 1,
+	LP_XEN_REVERT = 2,
+	LP_XEN_APPLY = 3,
+	LP_XEN_REPLACE = 4,
+	LP_XEN_NODEPS = 1, /* flag of an action */
+	LP_XEN_CHECKED = 1,
+	LP_XEN_APPLIED = 2,
+};
+
+enum lp_status lp_xen_upload(uint8_t *buffer, uint64_t size, uint32_t interface,
+			     const uint8_t *name, uint64_t name_size,
+			     const uint8_t *payload, uint64_t payload_size);
+enum lp_status lp_xen_get(uint8_t *buffer, uint64_t size, uint32_t interface,
+			  const uint8_t *name, uint64_t name_size);
+/* What the hypervisor answered; result is 0 or a negative errno. */
+void lp_xen_got(const uint8_t *buffer, uint32_t *ret_state, int32_t *ret_result);
+/* timeout is in nanoseconds, 0 for the hypervisor's own. */
+enum lp_status lp_xen_action(uint8_t *buffer, uint64_t size, uint32_t interface,
+			     const uint8_t *name, uint64_t name_size,
+			     uint32_t action, uint32_t timeout, uint32_t flags);
+
+/* version changes whenever a payload comes or goes; left is how many there are
+ * behind those listed; the sizes are of what was written. */
+struct lp_xen_totals {
+	uint32_t version;
+	uint32_t left;
+	uint32_t names_size;
+	uint32_t metadata_size;
+};
+/* One payload; name and metadata are offsets into the buffer. */
+struct lp_xen_payload {
+	uint32_t state;
+	int32_t result;
+	uint64_t name;
+	uint64_t name_size;
+	uint64_t metadata;
+	uint64_t metadata_size;
+};
+/* Asks for up to count payloads from the first-th on; count 0 asks for totals
+ * alone. The hypercall returns how many were written. */
+enum lp_status lp_xen_list(uint8_t *buffer, uint64_t size, uint32_t interface,
+			   uint32_t first, uint32_t count);
+void lp_xen_listed(const uint8_t *buffer, struct lp_xen_totals *ret);
+/* The index-th payload written by a list with that count. */
+enum lp_status lp_xen_entry(const uint8_t *buffer, uint64_t size, uint32_t count,
+			    uint32_t index, struct lp_xen_payload *ret);
+
+/* What the hypervisor printed from index on, on the buffer's second page. */
+enum lp_status lp_xen_console(uint8_t *buffer, uint64_t size, uint32_t interface,
+			      uint32_t index);
+void lp_xen_console_read(const uint8_t *buffer, uint32_t *ret_size,
+			 uint32_t *ret_index);
+
+/* Makes a hypercall with five arguments through an open /dev/xen/privcmd.
+ * LP_E_SYSTEM where the hypervisor, or Linux, answers with an errno. */
+enum lp_status lp_hypercall(int file, uint64_t number, const uint64_t *arguments,
+			    int64_t *ret, struct lp_error *error);
+
 #endif
