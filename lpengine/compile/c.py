@@ -21,7 +21,6 @@ _FLAGS = (
     "-std=gnu11",
     "-O2",
     "-ffreestanding",
-    "-nostdinc",
     "-fPIC",
     "-fvisibility=hidden",
     "-fno-common",
@@ -49,16 +48,23 @@ def compile_c(
     Raises NotFoundError without the source or the compiler, InputError with the
     compiler's first complaint.
     """
+    return compile_alone(source, compiler, (*_FLAGS, *flags), _PRELUDE)
+
+
+def compile_alone(
+    source: Path, compiler: str, flags: Sequence[str], prelude: Path
+) -> bytes:
+    """As `compile_c`, with all flags given; `prelude` is included first."""
     if not source.is_file():
         raise NotFoundError(f"{source}: no such source file")
     directory = source.resolve().parent
     with tempfile.TemporaryDirectory(prefix="lpengine-") as scratch:
         output = Path(scratch, "object.o")
         argv = [
-            *(compiler, *_FLAGS, "-isystem", _own_headers(compiler)),
+            *(compiler, "-nostdinc", "-isystem", _own_headers(compiler)),
             # The directory would otherwise end up in __FILE__.
             f"-ffile-prefix-map={directory}=.",
-            *("-include", str(_PRELUDE), *flags),
+            *("-include", str(prelude), *flags),
             *("-c", str(directory / source.name), "-o", str(output)),
         ]
         try:
@@ -82,6 +88,6 @@ def _complaint(source: Path, error: CommandError) -> InputError:
         what = f"{source}: {what}"
     return InputError(
         what,
-        hint="the source is compiled alone, without the hypervisor's headers; "
+        hint="the source is compiled alone, without the target's headers; "
         "declare what it uses",
     )

@@ -14,6 +14,7 @@ from lpengine.compile import DEFAULT_COMPILER, compile_c
 from lpengine.elf import Image
 from lpengine.elf.constants import SHF_WRITE
 from lpengine.errors import BuildError, UsageError
+from lpengine.patch.built import Built
 from lpengine.patch.xen.build_assembly import assemble_material
 from lpengine.patch.xen.build_checks import check_hooks, check_payload
 from lpengine.patch.xen.build_image import OldFunction, TargetImage
@@ -26,17 +27,7 @@ _SALT_SIZE = 8
 
 Modinfo = Sequence[tuple[str, str]]
 
-
-@dataclass(frozen=True)
-class Built:
-    """A payload that was built. `functions` are the redirected ones by Xen's names;
-    `notes` are what its author should know, a sentence each."""
-
-    payload: bytes
-    name: str
-    build_id: str
-    functions: tuple[str, ...]
-    notes: tuple[str, ...]
+__all__ = ["Built", "build_asm", "build_c"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,133 @@
+"""A module that the kernel loads (a .ko file), as far as live patches of its code
+must know it."""
+
+from functools import cached_property
+from pathlib import Path
+
+from lpengine.elf import Image, Symbol, open_image
+from lpengine.elf.constants import ET_REL, STT_FILE, STT_SECTION
+from lpengine.errors import BuildError, InputError
+from lpengine.patch.linux import layout
+from lpengine.patch.linux.modinfo import parse_modinfo
+
+_MCOUNT = "__mcount_loc"
+_SITE_WITHIN = 16
+_FREED = (".init", ".exit")
+
+
+class ModuleFile:
+    """A .ko file: not live patched itself, but the code in it."""
+
+    def __init__(self, image: Image) -> None:
+        if image.header.type != ET_REL or image.section(layout.MODINFO) is None:
+            raise InputError(f"{image.path}: no kernel module")
+        self.image = image
+        self.path = image.path
+        section = image.section(layout.MODINFO)
+        assert section is not None
+        self._modinfo = dict(parse_modinfo(image.section_data(section)))
+
+    @property
+    def name(self) -> str:
+        """As the kernel calls it."""
+        plain = Path(self.path).name.partition(".")[0].replace("-", "_")
+        return self._modinfo.get("name", plain)
+
+    @property
+    def build_id(self) -> str:
+        return self.image.build_id
+
+    def require_vermagic(self, wanted: str) -> None:
+        """BuildError where the module belongs to another kernel."""
+        found = self._modinfo.get("vermagic", "")
+        if found.strip() != wanted.strip():
+            raise BuildError(
+                f"{self.path}: is for {found.strip()!r}, the kernel is "
+                f"{wanted.strip()!r}",
+                codes=("LP-TGT-101",),
+                hint="name the module of this kernel's own package",
+            )
+
+    def position(self, name: str) -> tuple[int] | None:
+        """The position to ask for, 0 where the name is unique; None where there
+        is no such symbol."""
+        found = self._named(name)
+        if len(found) > 1:
+            raise BuildError(
+                f"{name}: {self.path} has {len(found)} symbols of that name",
+                codes=("LP-SYM-152",),
+                hint=f"choose by position: {name},1 to {name},{len(found)}",
+            )
+        return (0,) if found else None
+
+    def position_in_file(self, text: str) -> int:
+        """The position of "file#name"."""
+        name = text.rpartition("#")[2]
+        chosen = {each.index for each in self.image.symbols.named(text)}
+        found = self._named(name)
+        places = [n for n, each in enumerate(found, 1) if each.index in chosen]
+        if len(places) != 1:
+            raise BuildError(
+                f"{text}: {self.path} does not say which one that is",
+                codes=("LP-SYM-152",),
+                hint=f"choose by position: {name},1 to {name},{len(found)}",
+            )
+        return places[0] if len(found) > 1 else 0
+
+    def function(self, name: str, occurrence: int) -> int:
+        """The position to ask for, of a function that can be redirected."""
+        found = self._named(name)
+        if not found or occurrence > len(found):
+            raise BuildError(
+                f"{name}: {self.path} has {len(found)} symbols of that name",
+                codes=("LP-SYM-151",),
+                hint="it was inlined, or is in another module",
+            )
+        if len(found) > 1 and not occurrence:
+            self.position(name)
+        symbol = found[max(occurrence, 1) - 1]
+        if not self._is_traced(symbol):
+            raise BuildError(
+                f"{name}: ftrace cannot redirect it in {self.name}",
+                codes=("LP-SHP-172",),
+                hint="replace the functions that call it",
+            )
+        return occurrence if len(found) > 1 else 0
+
+    def _named(self, name: str) -> tuple[Symbol, ...]:
+        """What the kernel keeps of the module's symbols under a name: those of
+        loaded sections that are not freed (kernel/module/kallsyms.c)."""
+        return tuple(
+            each for each in self.image.symbols.named(name) if self._kept(each)
+        )
+
+    def _kept(self, symbol: Symbol) -> bool:
+        if not symbol.in_section or symbol.type in (STT_FILE, STT_SECTION):
+            return False
+        section = self.image.sections[symbol.section_index]
+        return section.allocated and not section.name.startswith(_FREED)
+
+    def _is_traced(self, symbol: Symbol) -> bool:
+        start = symbol.value
+        end = start + min(symbol.size or _SITE_WITHIN, _SITE_WITHIN)
+        sites = self._sites.get(symbol.section_index, ())
+        return any(start <= site < end for site in sites)
+
+    @cached_property
+    def _sites(self) -> dict[int, list[int]]:
+        """The calls to __fentry__ of each section."""
+        section = self.image.section(_MCOUNT)
+        sites: dict[int, list[int]] = {}
+        for record in self.image.relocations(section) if section else ():
+            symbol = self.image.symbols[record.symbol_index]
+            place = symbol.value + record.addend
+            sites.setdefault(symbol.section_index, []).append(place)
+        return sites
+
+
+def open_module(path: Path | str) -> ModuleFile:
+    """The module in a file, not packed. Raises what `open_image` does, InputError
+    where it is no module."""
+    if Path(path).suffix in (".xz", ".gz", ".zst"):
+        raise InputError(f"{path}: is packed", hint="unpack it first")
+    return ModuleFile(open_image(path))
