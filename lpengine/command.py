@@ -48,6 +48,15 @@ class Result:
     stderr: bytes
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What a program did. `status` is negative for the signal that ended it."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
 class CommandError(LpengineError):
     """A program failed. `status` is its exit status, negative for the signal that
     ended it, None where it ran out of time; `line` is the last it wrote to stderr."""
@@ -80,6 +89,23 @@ def run(
     NotPermittedError for one that may not be started, CommandError for one that
     fails or runs out of time.
     """
+    ended = complete(
+        argv, cwd=cwd, input=input, environment=environment, timeout=timeout
+    )
+    if ended.status:
+        raise CommandError(argv, ended.status, _reason(ended.status), ended.stderr)
+    return Result(ended.stdout, ended.stderr)
+
+
+def complete(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    input: bytes | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 120,
+) -> Ended:
+    """As `run`, for programs whose failure is an answer too."""
     process = _start(argv, cwd, input is not None, environment)
     with process:
         try:
@@ -92,10 +118,7 @@ def run(
         except BaseException:
             _kill_group(process)
             raise
-    if process.returncode:
-        reason = _reason(process.returncode)
-        raise CommandError(argv, process.returncode, reason, stderr)
-    return Result(stdout, stderr)
+    return Ended(process.returncode, stdout, stderr)
 
 
 def start(argv: Sequence[str], *, cwd: Path, log: Path) -> int:

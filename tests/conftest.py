@@ -3,7 +3,7 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -11,6 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from lpengine.elf import Image
+    from lpengine.hosts.lab import Guest
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64-dbg"
@@ -147,3 +148,30 @@ def probe(probe_image: Path) -> "Image":
 def build_probe() -> Callable[..., Path]:
     """`build_probe(directory, base, writable_code=True)` -> the image."""
     return build_probe_in
+
+
+def _booted(kind: str) -> Iterator["Guest"]:
+    """A guest for the session, of packages fetched by name."""
+    from lpengine.errors import LpengineError
+    from lpengine.hosts import lab
+
+    try:
+        lab.fetch(kind)
+    except LpengineError as error:
+        _not_there(f"cannot fetch packages for {kind} guests", error)
+    with lab.boot(kind, name=f"{kind}-session-{os.getpid()}") as guest:
+        yield guest
+
+
+@pytest.fixture(scope="session")
+def xen_guest() -> Iterator["Guest"]:
+    """Dom0 of Debian's Xen under QEMU; for tests marked `system`. Shared: leave no
+    payload behind."""
+    yield from _booted("xen")
+
+
+@pytest.fixture(scope="session")
+def linux_guest() -> Iterator["Guest"]:
+    """Debian's Linux for clouds under QEMU; for tests marked `system`. Shared: leave
+    no module behind."""
+    yield from _booted("linux")

@@ -22,6 +22,7 @@ VERBS = {
     "history": "Show who did what, when, on which build id.",
     "explain": "Explain a finding's code.",
     "build": "Make a patch module from C or assembly.",
+    "lab": "Boot the real Xen or Linux under QEMU; try modules there.",
     "machine": "Make an emulated machine; call functions in it.",
 }
 

@@ -1,11 +1,17 @@
 """The seam between what is patched and how its machine is reached."""
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from lpengine.errors import NotFoundError
+from lpengine.errors import (
+    LpengineError,
+    NotFoundError,
+    NotPermittedError,
+    UsageError,
+)
 
 DEFAULT_TIMEOUT = timedelta(minutes=2)
 
@@ -57,3 +63,13 @@ class Host(Protocol):
     def boot_id(self) -> str:
         """Changes with each boot and with nothing else."""
         ...
+
+
+def file_error(path: str, number: int | None, reason: str | None) -> LpengineError:
+    """What a file operation on a host met, as an error of ours."""
+    message = f"{path}: {reason or 'failed'}"
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        return NotFoundError(message)
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return NotPermittedError(message)
+    return UsageError(message)

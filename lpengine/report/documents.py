@@ -254,6 +254,80 @@ class MachineDocument(Document, frozen=True, kw_only=True):
     cpus: int
 
 
+class StockDocument(Document, frozen=True, kw_only=True):
+    """lpengine/lab-stock/1: what guests of a kind are made of. `packages` has
+    versions by name; `hypervisor` and `symbols` are empty for Linux."""
+
+    kind: str
+    kernel: str
+    release: str
+    hypervisor: str
+    symbols: str
+    packages: dict[str, str]
+
+
+class GuestRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`host` is what --host takes; `memory` in MiB; `boot_seconds` until it answered,
+    0 where it never has."""
+
+    name: str
+    host: str
+    kind: str
+    alive: bool
+    memory: int
+    cpus: int
+    boot_seconds: float
+    directory: str
+
+
+class GuestDocument(Document, frozen=True, kw_only=True):
+    """lpengine/lab-guest/1."""
+
+    guest: GuestRow
+
+
+class GuestsDocument(Document, frozen=True, kw_only=True):
+    """lpengine/lab-guests/1, by name."""
+
+    guests: list[GuestRow]
+
+
+class TrialStepRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`what` is a verb, or a check with its moment; `said` is the verb's document,
+    or the text that the check printed."""
+
+    what: str
+    status: int
+    seconds: float
+    said: Any
+
+
+class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check printed, and the status it ended with, at three moments."""
+
+    command: str
+    before: str
+    patched: str
+    reverted: str
+    statuses: list[int]
+
+
+class LabDocument(Document, frozen=True, kw_only=True):
+    """lpengine/lab/1. `verdict` is passed, refused (by the plan), failed (a verb did
+    not succeed), not-restored (a check differs after the revert) or died (the guest
+    did not survive); `console` is what it wrote during the trial."""
+
+    module: str
+    kind: str
+    verdict: str
+    reason: str
+    boot_seconds: float
+    seconds: float
+    steps: list[TrialStepRow]
+    checks: list[CheckRow]
+    console: str
+
+
 class ErrorDocument(Document, frozen=True, kw_only=True):
     """lpengine/error/1: what any verb prints when it raises."""
 
@@ -279,6 +353,10 @@ DOCUMENTS: tuple[type[Document], ...] = (
     ExplainDocument,
     BuildDocument,
     MachineDocument,
+    StockDocument,
+    GuestDocument,
+    GuestsDocument,
+    LabDocument,
     ErrorDocument,
 )
 

@@ -8,5 +8,19 @@ under QEMU, with the host's file system under an overlay.
 from lpengine.hosts.lab.boot import boot, find, guests
 from lpengine.hosts.lab.guest import Guest
 from lpengine.hosts.lab.packages import KINDS, Stock, fetch, stocked
+from lpengine.hosts.lab.trial import Comparison, Trial, TrialStep, try_module
 
-__all__ = ["KINDS", "Guest", "Stock", "boot", "fetch", "find", "guests", "stocked"]
+__all__ = [
+    "KINDS",
+    "Comparison",
+    "Guest",
+    "Stock",
+    "Trial",
+    "TrialStep",
+    "boot",
+    "fetch",
+    "find",
+    "guests",
+    "stocked",
+    "try_module",
+]

@@ -132,7 +132,7 @@ def _write(path: bytes, data: bytes) -> None:
 
 
 def _run(
-    port: int, seconds: float, directory: bytes, data: bytes, argv: Sequence[bytes]
+    port: int, seconds: float, directory: bytes, data: bytes, argv: list[bytes]
 ) -> Sequence[bytes]:
     files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
     try:
@@ -156,11 +156,9 @@ def _run(
             os.close(file)
 
 
-def _start(argv: Sequence[bytes], files: Sequence[int]) -> int:
+def _start(argv: list[bytes], files: Sequence[int]) -> int:
     actions = [(os.POSIX_SPAWN_DUP2, file, fd) for fd, file in enumerate(files)]
-    return os.posix_spawnp(
-        argv[0], argv, os.environ, file_actions=actions, setpgroup=0
-    )
+    return os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions, setpgroup=0)
 
 
 def _ended(process: int, port: int, seconds: float) -> bool:

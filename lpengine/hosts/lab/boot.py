@@ -1,14 +1,15 @@
 """Starts guests and finds those that run."""
 
+import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import lpengine.hosts.lab.qemu as qemu
+import lpengine.hosts.lab.state as state
 from lpengine import command
 from lpengine.errors import UsageError
 from lpengine.hosts.base import HostError
-from lpengine.hosts.lab import qemu, state
 from lpengine.hosts.lab.guest import Guest
 from lpengine.hosts.lab.initramfs import INIT_SIGN, Initramfs, make_initramfs
 from lpengine.hosts.lab.packages import Stock, stocked
@@ -17,6 +18,7 @@ from lpengine.hosts.lab.storage import cache_directory, exclusive, state_directo
 # A healthy guest says its first word after 2 to 8 s on an idle machine.
 FIRST_WORD_SECONDS = 60.0
 ANSWER_SECONDS = 180.0
+_SERVER_SECONDS = 15.0
 _ATTEMPTS = 2
 
 
@@ -114,22 +116,31 @@ def _start_processes(
     directory = record.directory
     servers = []
     if initramfs.transport == "virtiofs":
-        argv = qemu.virtiofs_arguments()
-        log = directory / "virtiofs.log"
-        pid = command.start(argv, cwd=directory, log=log)
-        servers.append(state.process(pid))
-        _until((directory / qemu.VIRTIOFS).exists, "virtiofsd did not start")
-    command.run(qemu.arguments(stock, initramfs, shape, share), cwd=directory)
+        servers.append(_start_virtiofs(directory))
+    try:
+        command.run(qemu.arguments(stock, initramfs, shape, share), cwd=directory)
+    except BaseException:
+        state.end(replace(record, processes=tuple(servers)), {signal.SIGKILL: 3.0})
+        raise
     main = state.process(int((directory / qemu.PID).read_text()))
     return replace(record, processes=(main, *servers))
 
 
-def _until(condition: Callable[[], bool], failure: str, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise HostError(failure)
+def _start_virtiofs(directory: Path) -> state.Process:
+    """It ends by itself when QEMU, its only client, does."""
+    log = directory / "virtiofs.log"
+    argv = qemu.virtiofs_arguments()
+    server = state.process(command.start(argv, cwd=directory, log=log))
+    deadline = time.monotonic() + _SERVER_SECONDS
+    while not (directory / qemu.VIRTIOFS).exists():
+        if not server.alive or time.monotonic() > deadline:
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise HostError(
+                f"virtiofsd did not start: {said[-1] if said else 'it says nothing'}",
+                hint="it shares the host's files with the guest and needs root",
+            )
         time.sleep(0.01)
+    return server
 
 
 def _await(guest: Guest) -> Guest:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import lpengine.hosts.lab.agent as agent
 from lpengine.hosts.base import HostError
-from lpengine.hosts.lab import agent
 from lpengine.hosts.lab.qemu import AGENT
 
 _CHUNK = 1 << 16

@@ -1,15 +1,13 @@
 """A running guest: a host like any other, and its console."""
 
-import errno
 import re
 import signal
 from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
 
-from lpengine.errors import NotFoundError, NotPermittedError, UsageError
-from lpengine.hosts.base import DEFAULT_TIMEOUT, Completed, HostError
-from lpengine.hosts.lab import state
+import lpengine.hosts.lab.state as state
+from lpengine.hosts.base import DEFAULT_TIMEOUT, Completed, HostError, file_error
 from lpengine.hosts.lab.channel import connected
 from lpengine.hosts.lab.qemu import CONSOLE
 from lpengine.hosts.lab.storage import exclusive
@@ -124,18 +122,8 @@ class Guest:
         ):
             answer = channel.ask(request, seconds)
         if answer[0] == b"failed":
-            raise refused(path or self.name, int(answer[1]), answer[2].decode())
+            raise file_error(path or self.name, int(answer[1]), answer[2].decode())
         return answer
-
-
-def refused(path: str, number: int, reason: str) -> Exception:
-    """An errno that a file operation on a host met, as an error of ours."""
-    message = f"{path}: {reason}"
-    if number in (errno.ENOENT, errno.ENOTDIR):
-        return NotFoundError(message)
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return NotPermittedError(message)
-    return UsageError(message)
 
 
 def last_words(console: str) -> str:

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import lpengine
-from lpengine.hosts.lab import agent
+import lpengine.hosts.lab.agent as agent
 from lpengine.hosts.lab.modules import Modules
 from lpengine.hosts.lab.packages import Stock
 from lpengine.hosts.lab.storage import write_whole
@@ -27,6 +26,9 @@ _VIRTIOFS = ("virtiofs",)
 _XEN = ("xen-privcmd", "xenfs", "xen-evtchn", "xen-gntdev", "xen-gntalloc")
 
 _NOT_LINKED = ("share",)
+
+# Where lpengine itself is imported from, inside as outside.
+_SOURCES = Path(__file__).parents[3]
 
 # cache=loose is what makes Python start in half a second instead of eight: the
 # lower layer never changes as far as the guest can tell.
@@ -124,7 +126,7 @@ def init_script(
         links="".join(_link_lines(stock.tree, Path("/"))),
         share=_share_lines(transport, share),
         path=_search_path(),
-        pythonpath=Path(lpengine.__file__).parent.parent,
+        pythonpath=_SOURCES,
         python=sys.executable,
         agent=Path(agent.__file__),
         variables=_variables(),
@@ -171,13 +173,15 @@ def _search_path() -> str:
 def _variables() -> str:
     """What of the caller's environment has a meaning inside."""
     kept = ("LPENGINE_CACHE", "VIRTUAL_ENV")
-    return " ".join(f"{name}='{os.environ[name]}'" for name in kept if name in os.environ)
+    return " ".join(
+        f"{name}='{os.environ[name]}'" for name in kept if name in os.environ
+    )
 
 
 def _entries(
     stock: Stock, modules: Sequence[tuple[str, bytes]], script: str
 ) -> Iterator[bytes]:
-    folders = "bin dev proc sys lower overlay new modules".split()
+    folders = ["bin", "dev", "proc", "sys", "lower", "overlay", "new", "modules"]
     for number, folder in enumerate(folders, 1):
         yield cpio_entry(folder, stat.S_IFDIR | 0o755, b"", number)
     command = _COMMAND.format(python=sys.executable).encode()

@@ -16,6 +16,22 @@ CONSOLE, AGENT, PID, VIRTIOFS = "console.log", "agent.sock", "pid", "virtiofs.so
 
 _VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
 
+_READ_ONLY = """\
+set -e
+mount --make-rprivate /
+mount --bind . .
+cd "$PWD"
+for each in $(cut -d ' ' -f 5 /proc/self/mountinfo); do
+	case $each in
+	/proc* | /sys* | /dev* | "$PWD") ;;
+	*) mount -o remount,bind,ro "$each" ;;
+	esac
+done
+mount -t tmpfs run /run
+mkdir /run/virtiofsd
+exec "$@"
+"""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -87,9 +103,14 @@ def _escaped(path: Path) -> str:
 
 
 def virtiofs_arguments(programs: Sequence[str] = _VIRTIOFSD) -> list[str]:
-    """The server of the host's files for kernels without 9P."""
+    """The server of the host's files for kernels without 9P. It can serve "/" only
+    without a sandbox of its own, and cannot be told not to write: so it runs where
+    everything but its working directory is mounted read-only."""
     for program in programs:
         if Path(program).is_file():
-            options = "cache=always,source=/"
-            return [program, f"--socket-path={VIRTIOFS}", "-o", options]
-    raise NotFoundError("virtiofsd: not installed", hint="apt install qemu-system-common")
+            server = [program, f"--socket-path={VIRTIOFS}"]
+            server += ["-o", "sandbox=chroot,cache=always,source=/"]
+            return ["unshare", "--mount", "sh", "-c", _READ_ONLY, "sh", *server]
+    raise NotFoundError(
+        "virtiofsd: not installed", hint="apt install qemu-system-common"
+    )
