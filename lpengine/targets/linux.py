@@ -19,7 +19,8 @@ from lpengine.errors import BusyError, TargetError
 from lpengine.patch.model import Patch
 from lpengine.planner.facts import Facts
 from lpengine.targets.linux_answers import KernelLog, refusal
-from lpengine.targets.linux_facts import KernelImage, Observer, Shown, look
+from lpengine.targets.linux_facts import Observer, Shown, look
+from lpengine.targets.linux_image import KernelFiles
 from lpengine.targets.linux_store import Kept, Store
 from lpengine.targets.linux_transition import Clock, complete, wait, write
 from lpengine.targets.linux_tree import (
@@ -56,26 +57,29 @@ class Kernel:
 
 
 class LinuxTarget:
-    """`image` is the running kernel's vmlinuz or vmlinux where it is not in /boot;
-    it is needed to foresee refusals, not to patch."""
+    """`read` makes a patch of a module's bytes and name. `image` is the running
+    kernel's vmlinuz or vmlinux where it is not in /boot; it is needed to foresee
+    refusals, not to patch."""
 
     def __init__(
         self,
         read: Callable[[bytes, str], Patch],
-        open_image: Callable[[Tree, str], tuple[Path, KernelImage] | None],
         *,
-        name: str = "linux",
+        image: Path | None = None,
         state_directory: Path = STATE_DIRECTORY,
         kernel: Kernel | None = None,
     ) -> None:
         self._kernel = kernel or Kernel()
         self._tree = self._kernel.tree
         self._read = read
-        self._name = name
+        self._name = f"linux:{image}" if image else "linux"
         self._state_directory = state_directory
         self._boot = boot_id(self._tree)
         self._store = Store(state_directory, self._boot)
-        self._observer = Observer(self._tree, name, self._boot, open_image, self.module)
+        files = KernelFiles(self._tree, state_directory, image)
+        self._observer = Observer(
+            self._tree, self._name, self._boot, files, self.module
+        )
 
     @property
     def name(self) -> str:

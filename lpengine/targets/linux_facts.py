@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
 from lpengine.errors import LpengineError
 from lpengine.patch.model import Patch, SystemState
@@ -20,6 +18,7 @@ from lpengine.planner.facts import (
     Span,
     SymbolFact,
 )
+from lpengine.targets.linux_image import KernelFile, KernelFiles
 from lpengine.targets.linux_store import Kept
 from lpengine.targets.linux_symbols import (
     Symbols,
@@ -50,19 +49,6 @@ _NAME_MAX = 55
 _MODULE_MAX = 64 << 20
 # What a module's own relocations may be (arch/x86/kernel/module.c).
 _RELOCATIONS = (0, 1, 2, 4, 10, 11, 24)
-
-
-class KernelImage(Protocol):
-    """What a kernel's file says that the running kernel does not."""
-
-    @property
-    def build_id(self) -> str: ...
-
-    @property
-    def vermagic(self) -> str: ...
-
-    @property
-    def crcs(self) -> Mapping[str, int]: ...
 
 
 @dataclass(frozen=True)
@@ -110,15 +96,14 @@ def look(tree: Tree, kept: tuple[Kept, ...]) -> Shown:
 
 @dataclass
 class Observer:
-    """Makes facts. `open_image` finds the file of the running kernel by its build
-    id; it is asked once, and only when a patch uses exported symbols."""
+    """Makes facts. `files` is asked once, and only where there are patches."""
 
     tree: Tree
     target: str
     boot: str
-    open_image: Callable[[Tree, str], tuple[Path, KernelImage] | None]
+    files: KernelFiles
     module: Callable[[str], Patch]
-    _image: list[tuple[Path, KernelImage] | None] = field(default_factory=list)
+    _file: list[KernelFile | None] = field(default_factory=list)
 
     def facts(
         self, shown: Shown, patches: Sequence[Patch], *, privileged: bool
@@ -215,12 +200,12 @@ class Observer:
         self, shown: Shown, patches: Sequence[Patch], symbols: Symbols
     ) -> KernelFacts:
         found = self.file() if patches else None
-        crcs = found[1].crcs if found else {}
+        crcs = found.crcs if found else {}
         undefined = {name for patch in patches for name in patch.undefined}
         versions = {each.name for patch in patches for each in patch.versions}
         return KernelFacts(
             release=release(self.tree),
-            vermagic=found[1].vermagic if found else "",
+            vermagic=found.vermagic if found else "",
             signature_required=signature_required(self.tree),
             lockdown=lockdown(self.tree),
             modules_disabled=bool(
@@ -235,14 +220,14 @@ class Observer:
             exports=exports(undefined | versions, crcs, symbols),
             exports_known=bool(found) or bool(symbols.exporters),
             symbols_known=symbols.known,
-            image=str(found[0]) if found else "",
+            image=found.path if found else "",
             unwinder=unwinder(symbols),
         )
 
-    def file(self) -> tuple[Path, KernelImage] | None:
-        if not self._image:
-            self._image.append(self.open_image(self.tree, image_build_id(self.tree)))
-        return self._image[0]
+    def file(self) -> KernelFile | None:
+        if not self._file:
+            self._file.append(self.files.find(image_build_id(self.tree)))
+        return self._file[0]
 
 
 def wanted_names(patches: Sequence[Patch]) -> set[str]:
