@@ -1,0 +1,193 @@
+"""The running Xen as the files in its symbol package show it: names, addresses and
+the bytes of its code, which Xen itself lets nobody read."""
+
+import os
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+
+from lpengine.elf import Image, open_image
+from lpengine.errors import LpengineError
+from lpengine.loader.names import Names
+from lpengine.machine.base import MappedImage
+from lpengine.patch.model import FunctionPatch, Patch
+from lpengine.planner.facts import CodeFact, ImageFacts, Span, SymbolFact
+from lpengine.planner.situation import UNPLACED
+
+SYMBOLS_VARIABLE = "LPENGINE_XEN_SYMS"
+SYSFS = Path("/sys/hypervisor")
+# xen/arch/x86/include/asm/config.h: XEN_VIRT_START and its end.
+PATCH_AREA_END = 0xFFFF82D080000000
+_XEN_TEXT = Span(0xFFFF82D040000000, PATCH_AREA_END)
+_CODE_MAX = 64 << 10
+_ENDBR_SIZE = 4
+_JUMP = b"\xe9" + bytes(4)
+_NOP = b"\x90"
+
+
+def read_build_id(sysfs: Path = SYSFS) -> str:
+    """The running image's build id as hex, "" where sysfs does not have it. Linux
+    6.1 shows the bytes themselves."""
+    try:
+        raw = (sysfs / "properties/buildid").read_bytes()
+    except OSError:
+        return ""
+    text = raw.strip()
+    if len(text) in (32, 40) and not text.strip(b"0123456789abcdef"):
+        return text.decode()
+    return raw.hex() if raw != b"<denied>" else ""
+
+
+def read_version(sysfs: Path = SYSFS) -> str:
+    """ "4.17.7"; "" where sysfs does not have it. A live patch may have changed what
+    comes behind the second number."""
+    try:
+        parts = [
+            (sysfs / "version" / part).read_text().strip()
+            for part in ("major", "minor")
+        ]
+        extra = (sysfs / "version/extra").read_text().strip()
+    except OSError:
+        return ""
+    return ".".join(parts) + (extra if extra.startswith((".", "-")) else "")
+
+
+def find_symbols(build_id: str) -> Image | None:
+    """The first image with that build id of those that may have it."""
+    for path in candidates():
+        try:
+            image = open_image(path)
+        except (LpengineError, OSError):
+            continue
+        if image.build_id == build_id:
+            return image
+    return None
+
+
+def candidates() -> Iterator[Path]:
+    """Where xen-syms may be, most likely ones first."""
+    chosen = os.environ.get(SYMBOLS_VARIABLE)
+    if chosen:
+        yield Path(chosen)
+    yield from sorted(
+        path
+        for pattern in ("usr/lib/debug/boot/xen-syms-*", "boot/xen-syms-*")
+        for path in Path("/").glob(pattern)
+        if path.suffix != ".map"
+    )
+    named = os.environ.get("LPENGINE_CACHE")
+    cache = Path(named) if named else Path.home() / ".cache/lpengine"
+    found = cache.glob("**/usr/lib/debug/boot/xen-syms-*")
+    yield from sorted(path for path in found if path.suffix != ".map")
+
+
+def missing_symbols(build_id: str, version: str) -> str:
+    """What to do where `find_symbols` finds nothing."""
+    release = ".".join(version.split(".")[:2]) or "4.17"
+    return (
+        f"install xen-hypervisor-{release}-amd64-dbg of the running build, or name its"
+        f" xen-syms (build id {build_id or 'unknown'}) in {SYMBOLS_VARIABLE}"
+    )
+
+
+class RunningImage:
+    """What a symbol file says of the running image. Xen's own code is linked where
+    it runs, so that addresses need no correction."""
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self.names = Names(MappedImage(image, 0))
+
+    def facts(self, build_id: str, version: str, boot: str) -> ImageFacts:
+        return ImageFacts(
+            build_id=build_id,
+            version=version,
+            text=self.names.text,
+            init=self.names.init_spans,
+            patch_area=self.patch_area,
+            patch_area_free=self.patch_area.end - self.patch_area.start,
+            boot=boot,
+        )
+
+    @cached_property
+    def patch_area(self) -> Span:
+        """Xen, arch_livepatch_init."""
+        end = self.names.find("__2M_rwdata_end")
+        return Span(end.address if end else _XEN_TEXT.start, PATCH_AREA_END)
+
+    def symbols(
+        self, names: Iterable[str], kept: Iterable[Patch]
+    ) -> dict[str, tuple[SymbolFact, ...]]:
+        """Those of the image, and those that loaded patches brought; Xen does not
+        say where the latter are."""
+        brought = [(s, patch.name) for patch in kept for s in patch.new_symbols]
+        found = {}
+        for name in names:
+            own = tuple(
+                SymbolFact(
+                    name,
+                    place.address,
+                    place.size,
+                    place.is_function,
+                    self.names.is_init(place.address),
+                )
+                for place in self.names.all(name)
+            )
+            others = tuple(
+                SymbolFact(name, UNPLACED, symbol.size, True, owner=owner)
+                for symbol, owner in brought
+                if symbol.name == name
+            )
+            if own or others:
+                found[name] = (*own, *others)
+        return found
+
+    def address_of(self, record: FunctionPatch) -> int:
+        """Where a record's old function is; 0 where the image does not have it."""
+        if not record.wanted:
+            return record.old_address
+        place = self.names.find(record.wanted)
+        return place.address if place else 0
+
+    def span_of(self, record: FunctionPatch) -> Span | None:
+        address = self.address_of(record)
+        return Span(address, address + record.old_size) if address else None
+
+    def code(
+        self, patches: Iterable[Patch], applied: Iterable[Patch]
+    ) -> dict[int, CodeFact]:
+        """The functions that `patches` redirect, with what `applied` have done to
+        them, bottom first."""
+        stack = tuple(applied)
+        addresses = {self.address_of(f) for patch in patches for f in patch.functions}
+        facts = {at: self._code_at(at, stack) for at in sorted(addresses - {0})}
+        return {at: fact for at, fact in facts.items() if fact is not None}
+
+    def _code_at(self, address: int, applied: tuple[Patch, ...]) -> CodeFact | None:
+        found, end = self.names.at(address), self.names.end_of(address)
+        if found is None or end is None:
+            return None
+        place, _ = found
+        size = min(end - place.address, _CODE_MAX)
+        try:
+            shipped = bytes(self.image.read(place.address, size))
+        except LpengineError:
+            return None
+        live, owners = bytearray(shipped), []
+        for patch in applied:
+            for record in patch.functions:
+                if self.address_of(record) == address:
+                    owners.append(patch.name)
+                    _redirect(live, record, address - place.address)
+        return CodeFact(
+            place.address, place.name, place.size, bytes(live), shipped, tuple(owners)
+        )
+
+
+def _redirect(live: bytearray, record: FunctionPatch, at: int) -> None:
+    """As Xen's arch_livepatch_apply writes it, but for the distance of the jump,
+    which only Xen knows."""
+    endbr = (bytes.fromhex("f30f1efa"), bytes.fromhex("660f1f01"))
+    start = at + (_ENDBR_SIZE if live[at : at + _ENDBR_SIZE] in endbr else 0)
+    code = _NOP * max(0, at + record.new_size - start) if record.is_nop else _JUMP
+    live[start : start + len(code)] = code

@@ -1,0 +1,146 @@
+"""What lpengine remembers of the payloads it has loaded into the running Xen, which
+gives neither their bytes back nor the order in which they were applied."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from lpengine.errors import InputError, NotFoundError, NotPermittedError
+from lpengine.patch.model import Patch
+from lpengine.patch.xen.reader import read_payload
+
+SCHEMA = 1
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """True of one boot only. `modules` has the SHA-256 of what was loaded under
+    each name, `applied` the applied payloads as last seen, bottom first, `reverted`
+    those that were applied before, `version` what the image said of itself while
+    nothing was applied that could make it say something else."""
+
+    boot_id: str
+    modules: Mapping[str, str] = field(default_factory=dict)
+    applied: tuple[str, ...] = ()
+    reverted: tuple[str, ...] = ()
+    version: str = ""
+    schema: int = SCHEMA
+
+    def forgetting(self, name: str) -> "Memory":
+        return replace(
+            self,
+            modules={n: h for n, h in self.modules.items() if n != name},
+            applied=tuple(each for each in self.applied if each != name),
+            reverted=tuple(each for each in self.reverted if each != name),
+        )
+
+    def loading(self, name: str, sha256: str) -> "Memory":
+        clean = self.forgetting(name)
+        return replace(clean, modules={**clean.modules, name: sha256})
+
+    def applying(self, applied: Iterable[str]) -> "Memory":
+        """With these applied; those that no longer are have been reverted."""
+        now = tuple(applied)
+        gone = {each for each in self.applied if each not in now}
+        return replace(
+            self, applied=now, reverted=tuple(sorted({*self.reverted, *gone}))
+        )
+
+
+class Store:
+    """The state directory's part that is about Xen; nothing is written by looking."""
+
+    def __init__(self, directory: Path, boot_id: str) -> None:
+        self.directory = directory
+        self.boot_id = boot_id
+        self._patches: dict[tuple[str, str], Patch] = {}
+
+    @property
+    def path(self) -> Path:
+        return self.directory / "state.json"
+
+    def memory(self) -> Memory:
+        """What is known of this boot; nothing after another one. `InputError` where
+        the file is damaged."""
+        try:
+            raw = self.path.read_bytes()
+        except FileNotFoundError:
+            return Memory(self.boot_id)
+        except PermissionError as error:
+            raise NotPermittedError(f"{self.path}: may not be read") from error
+        try:
+            memory = msgspec.json.decode(raw, type=Memory)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise InputError(
+                f"{self.path}: damaged: {error}",
+                hint="remove it: payloads loaded before are then treated as foreign",
+            ) from error
+        if memory.boot_id != self.boot_id or memory.schema != SCHEMA:
+            return Memory(self.boot_id)
+        return memory
+
+    def remember(self, memory: Memory) -> None:
+        self._write(self.path, msgspec.json.encode(memory))
+
+    def keep(self, patch: Patch) -> None:
+        """Keep a module's bytes and drop those that nothing refers to any more."""
+        wanted = {*self.memory().modules.values(), patch.sha256}
+        for path in self._modules.glob("*"):
+            if path.name not in wanted:
+                path.unlink(missing_ok=True)
+        self._write(self._modules / patch.sha256, patch.raw)
+
+    def module(self, name: str, sha256: str) -> Patch:
+        """`NotFoundError` where the bytes are gone, `InputError` where they are
+        others."""
+        if (name, sha256) in self._patches:
+            return self._patches[name, sha256]
+        path = self._modules / sha256
+        try:
+            raw = path.read_bytes()
+        except OSError as error:
+            raise NotFoundError(
+                f"{name}: its module cannot be had back: {path}: {error.strerror}"
+            ) from error
+        if hashlib.sha256(raw).hexdigest() != sha256:
+            raise InputError(f"{path}: damaged: not the bytes that were loaded")
+        return self._patches.setdefault((name, sha256), read_payload(raw, name))
+
+    @property
+    def _modules(self) -> Path:
+        return self.directory / "modules"
+
+    def _write(self, path: Path, data: bytes) -> None:
+        """The whole file or the old one, also when the power fails."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fresh = path.with_name(f".{path.name}.new")
+            with fresh.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+            _sync_directory(path.parent)
+        except PermissionError as error:
+            raise NotPermittedError(f"{path}: may not be written") from error
+
+
+def _sync_directory(directory: Path) -> None:
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def read_boot_id(path: Path = BOOT_ID) -> str:
+    """Changes with each boot and with nothing else; "" where the kernel has none."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
