@@ -62,7 +62,9 @@ class ImageFacts:
     """The running image. `version` is "4.17.7" or "" where unknown, `text` what
     may be patched, `init` code that is gone after boot, `patch_area` where new
     code will be placed, `patch_area_free` its largest free run in bytes. `boot`
-    differs after every boot, and is "" where the target has no such thing."""
+    differs after every boot, and is "" where the target has no such thing. `unseen`
+    says how to get the image's names and code where they could not be had; then no
+    symbol and no code of it is known."""
 
     build_id: str
     version: str
@@ -71,6 +73,7 @@ class ImageFacts:
     patch_area: Span
     patch_area_free: int
     boot: str = ""
+    unseen: str = ""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,12 @@ from lpengine.planner.rules.reach import (
     relocations_reach,
     relocations_supported,
 )
-from lpengine.planner.rules.shape import code_seen, room_for_jump, sizes_true
+from lpengine.planner.rules.shape import (
+    code_seen,
+    image_seen,
+    room_for_jump,
+    sizes_true,
+)
 from lpengine.planner.rules.symbols import (
     functions_found,
     new_names_free,
@@ -89,6 +94,7 @@ XEN = RuleSet(
         relocations_supported,
         relocations_reach,
         functions_found,
+        image_seen,
         code_seen,
         sizes_true,
         room_for_jump,

@@ -16,8 +16,25 @@ from lpengine.planner.situation import (
 )
 
 
+def image_seen(patch: Patch, situation: Situation) -> Iterator[Finding]:
+    """Without the image's names and code the build id alone vouches for the rest."""
+    unseen = situation.facts.image.unseen
+    if unseen:
+        yield warn(
+            "code-not-seen",
+            patch.name,
+            "image",
+            observed="names and code of the running image are not known: symbols,"
+            " sizes, jumps, NOPs and code that is gone after boot are not checked",
+            needed="the image's symbols",
+            remedy=unseen,
+        )
+
+
 def code_seen(patch: Patch, situation: Situation) -> Iterator[Finding]:
     """What could not be read is not patched blindly."""
+    if situation.facts.image.unseen:
+        return
     for function in patch.functions:
         address = old_address(function, situation)
         if address == UNPLACED:

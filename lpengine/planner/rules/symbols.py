@@ -16,6 +16,8 @@ def references_known(patch: Patch, situation: Situation) -> Iterator[Finding]:
     targets = {f.old_symbol for f in patch.functions if f.old_symbol}
     for name in patch.undefined:
         found = situation.symbols(name)
+        if not found and situation.facts.image.unseen:
+            continue
         if not found:
             yield unknown_symbol(patch, name, situation)
         elif several(found):
@@ -91,6 +93,8 @@ def functions_found(patch: Patch, situation: Situation) -> Iterator[Finding]:
     """Every old function is somewhere, once, in code that is still there."""
     for function in patch.functions:
         address = old_address(function, situation)
+        if address is None and situation.facts.image.unseen:
+            continue
         if address is None:
             yield from not_found(patch, function)
         elif function.wanted and several(situation.symbols(function.wanted)):
