@@ -5,13 +5,13 @@ from itertools import pairwise
 from struct import Struct
 
 from lpengine.arch.x86 import boundaries, is_padding, starts_with_endbr
-from lpengine.elf import Image
 from lpengine.errors import TargetError
 from lpengine.loader.names import Names, Place
 from lpengine.loader.place import Placement
 from lpengine.loader.refusing import refusal
 from lpengine.loader.stack import LoadedFunction, Stack, read_pristine
 from lpengine.machine.base import Machine
+from lpengine.patch.xen.payload_file import PayloadFile
 
 FUNCTIONS_SECTION = ".livepatch.funcs"
 RECORD = Struct("<QQQIIB39xB31s")
@@ -33,7 +33,7 @@ class Preparation:
     """Everything that the checks of one module look at."""
 
     name: str
-    module: Image
+    module: PayloadFile
     placement: Placement
     machine: Machine
     names: Names
@@ -74,7 +74,7 @@ class Preparation:
 def prepare_functions(view: Preparation) -> tuple[LoadedFunction, ...]:
     """Xen 4.17, prepare_payload: the records in order, each wholly checked before
     the next. Looked-up addresses are stored in the records, as Xen does."""
-    section = view.module.section(FUNCTIONS_SECTION)
+    section = view.module.first(FUNCTIONS_SECTION)
     if section is None:
         return ()
     if section.index not in view.placement.addresses:
