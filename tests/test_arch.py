@@ -253,6 +253,16 @@ def test_names_the_bad_statement(text: str, bad: str) -> None:
         arch.assemble(text, HERE)
 
 
+def test_error_shows_what_was_written() -> None:
+    with pytest.raises(UsageError, match="'push offset there'"):
+        arch.assemble("push offset there", HERE, SYMBOLS)
+
+
+def test_label_hides_symbol() -> None:
+    code = arch.assemble("jmp there\nthere: ret", HERE, SYMBOLS)
+    assert [i.target for i in arch.disassemble(code, HERE)] == [HERE + 2, None]
+
+
 def test_out_of_reach_is_said() -> None:
     with pytest.raises(UsageError, match="cannot reach"):
         arch.assemble("lea rax, [rip + far]", HERE, {"far": 0x1000})
