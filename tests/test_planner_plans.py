@@ -364,6 +364,15 @@ def test_revert_of_a_patch_with_hooks_of_its_own_warns() -> None:
     assert only(plan, "not-revertible").severity is Severity.WARN
 
 
+def test_who_is_inside_a_patch_keeps_it_on() -> None:
+    here = applied("a", code=Span(0x100000, 0x101000))
+    target = facts(here, busy=(BusyFact("cpu1", "new_f [a]", 0x100010),))
+    for plan in (plan_revert(["a"], target), plan_replace(patch("b"), target)):
+        finding = only(plan, "function-busy")
+        assert (finding.severity, finding.patch) == (Severity.WARN, "a")
+        assert plan.verdict is Verdict.READY
+
+
 def test_unload_goes_from_the_last_loaded() -> None:
     target = facts(loaded("a"), loaded("b", depends="id-a"))
     plan = plan_unload(["a", "b"], target)

@@ -145,6 +145,12 @@ APPLY: list[tuple[str, str, Patch, Facts]] = [
         patch(),
         imaged(facts(), patch_area=Span(FAR, FAR + 0x1000)),
     ),
+    (
+        "function-out-of-reach",
+        "EOVERFLOW",
+        patch("p", function(new_section=0, new_symbol=f"{FAR:#x}")),
+        facts(),
+    ),
     ("xen-build-id-mismatch", "EINVAL", patch(image_build_id="bb"), facts()),
     ("no-xen-build-id", "ENODATA", patch(), imaged(facts(), build_id="")),
     ("duplicate-symbol", "EEXIST", bringing("data"), facts()),

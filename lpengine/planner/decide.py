@@ -1,6 +1,6 @@
 """From patches and facts to a plan: one function a verb."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lpengine.patch.model import Patch
@@ -21,7 +21,7 @@ from lpengine.planner.plan import (
 from lpengine.planner.rules import APPLYING, LOADING, MODULE, Rule, permission, state
 from lpengine.planner.rules.form import well_formed
 from lpengine.planner.rules.identity import fits_on_image, fits_on_stack
-from lpengine.planner.rules.quiet import no_waitqueues
+from lpengine.planner.rules.quiet import no_waitqueues, patch_idle
 from lpengine.planner.sites import label
 from lpengine.planner.situation import (
     Situation,
@@ -190,10 +190,16 @@ def takes_off_all(situation: Situation, patch: Patch) -> tuple[Finding, ...]:
     known = [one for one in applied if one is not None]
     vetoing = [patch.name] if patch.has_vetoing_hooks else []
     vetoing += [one.name for one in known if one.vetoing_hooks]
-    findings = [state.hard_to_revert(one) for one in known if one.irreversible]
+    findings = [finding for one in known for finding in coming_off(one, situation)]
     if vetoing:
         findings.append(state.vetoing(patch.name, vetoing))
     return tuple(findings)
+
+
+def coming_off(one: LoadedPatch, situation: Situation) -> Iterator[Finding]:
+    yield from patch_idle(one, situation)
+    if one.irreversible:
+        yield state.hard_to_revert(one)
 
 
 def plan_revert(
@@ -230,8 +236,8 @@ def take_off(draft: Draft, name: str) -> Draft:
     one = situation.found(name)
     if above:
         draft = found(draft, state.not_on_top(name, tuple(reversed(above))))
-    elif one is not None and one.irreversible:
-        draft = found(draft, state.hard_to_revert(one))
+    if one is not None:
+        draft = found(draft, *coming_off(one, situation))
     left = tuple(other for other in situation.applied if other != name)
     return step(draft, replace(situation, applied=left), Revert(name))
 

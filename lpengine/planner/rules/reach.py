@@ -99,12 +99,20 @@ def functions_reach(patch: Patch, situation: Situation) -> Iterator[Finding]:
 def new_code_away(site: Site, situation: Situation) -> tuple[int, int]:
     """The new code is in the patch area, or is a symbol that is there already."""
     behind = site.address + (ENDBR if site.keeps_endbr else 0) + NEAR_JUMP
-    if site.function.new_symbol:
-        found = situation.symbols(site.function.new_symbol)
-        if found and found[0].address != UNPLACED:
-            away = abs(found[0].address - behind)
-            return away, away
-    return distances(situation, behind)
+    new = new_code(site, situation)
+    if new is None:
+        return distances(situation, behind)
+    return abs(new - behind), abs(new - behind)
+
+
+def new_code(site: Site, situation: Situation) -> int | None:
+    """Where the new code is if the patch does not bring it: at a symbol, or at an
+    address, which the module's reader writes in place of the symbol's name."""
+    name = site.function.new_symbol
+    if name.startswith("0x"):
+        return int(name, 16)
+    found = situation.symbols(name) if name else ()
+    return found[0].address if found and found[0].address != UNPLACED else None
 
 
 def jumps_far(site: Site, situation: Situation) -> bool:
