@@ -32,6 +32,9 @@ from lpengine.planner.situation import (
     without,
 )
 
+# Thousands of the same tell a user nothing.
+MOST_OF_ONE_CAUSE = 16
+
 
 def plan_apply(
     patches: Sequence[Patch], facts: Facts, policy: Policy = DEFAULT_POLICY
@@ -135,7 +138,23 @@ def judged(
         for rule, finding in found
         if rule is not well_formed or (finding.cause, finding.subject) not in better
     )
-    return by_record(patch, left)
+    return at_most(MOST_OF_ONE_CAUSE, by_record(patch, left))
+
+
+def at_most(most: int, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The first ones of every cause; the last of them says how many there are."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding.cause, []).append(finding)
+    return tuple(one for group in groups.values() for one in cut(most, group))
+
+
+def cut(most: int, group: list[Finding]) -> list[Finding]:
+    if len(group) <= most:
+        return group
+    last = group[most - 1]
+    evidence = {**last.evidence, "in_all": len(group)}
+    return [*group[: most - 1], replace(last, evidence=evidence)]
 
 
 def by_record(patch: Patch, findings: Iterable[Finding]) -> tuple[Finding, ...]:

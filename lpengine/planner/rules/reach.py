@@ -20,12 +20,13 @@ def relocations_supported(patch: Patch, situation: Situation) -> Iterator[Findin
     if any(v.cause == "relocation-unsupported" for v in patch.violations):
         return
     known = situation.facts.capabilities.relocations
+    names = section_names(patch)
     for relocation in patch.relocations:
         if relocation.type not in known:
             yield block(
                 "relocation-unsupported",
                 patch.name,
-                where(patch, relocation),
+                where(names, relocation),
                 observed=f"relocation type {relocation.type}",
                 needed=f"one of {', '.join(str(kind) for kind in known)}",
                 remedy="rebuild with -fPIC -fvisibility=hidden",
@@ -37,10 +38,11 @@ def relocations_reach(patch: Patch, situation: Situation) -> Iterator[Finding]:
     """A 32-bit displacement from the patch area to the symbol. Where the module
     will lie is not known beforehand: out of reach from everywhere blocks, from
     somewhere warns."""
+    undefined, names = frozenset(patch.undefined), section_names(patch)
     for relocation in patch.relocations:
         if relocation.type not in (R_X86_64_PC32, R_X86_64_PLT32):
             continue
-        if relocation.symbol not in patch.undefined:
+        if relocation.symbol not in undefined:
             continue
         found = situation.symbols(relocation.symbol)
         if not found or found[0].address == UNPLACED:
@@ -52,7 +54,7 @@ def relocations_reach(patch: Patch, situation: Situation) -> Iterator[Finding]:
             yield judge(
                 "relocation-overflow",
                 patch.name,
-                where(patch, relocation),
+                where(names, relocation),
                 observed=f"{relocation.symbol} is {near:#x} to {far:#x} bytes away",
                 needed=f"less than {LIMIT:#x} bytes",
                 remedy=f"reach {relocation.symbol} by its 64-bit address",
@@ -61,8 +63,11 @@ def relocations_reach(patch: Patch, situation: Situation) -> Iterator[Finding]:
             )
 
 
-def where(patch: Patch, relocation: PatchRelocation) -> str:
-    names = {section.index: section.name for section in patch.sections}
+def section_names(patch: Patch) -> dict[int, str]:
+    return {section.index: section.name for section in patch.sections}
+
+
+def where(names: dict[int, str], relocation: PatchRelocation) -> str:
     section = names.get(relocation.section_index, f"#{relocation.section_index}")
     return f"{section}+{relocation.offset:#x}"
 
