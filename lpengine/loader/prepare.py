@@ -128,9 +128,7 @@ def _find_old(view: Preparation, name: str, where: str) -> int:
 
 
 def _first_bytes(view: Preparation, function: LoadedFunction) -> bytes:
-    if not view.names.starting_at(function.old_address) and not view.names.at(
-        function.old_address
-    ):
+    if view.names.at(function.old_address) is None:
         raise refusal(
             "wrong-old-size",
             f"{view.name}: no function is at {function.old_address:#x}",
@@ -187,6 +185,10 @@ def check_targets(view: Preparation, functions: tuple[LoadedFunction, ...]) -> N
 
 
 def _check_size(view: Preparation, function: LoadedFunction, where: str) -> None:
+    nearest = view.names.at(function.old_address)
+    if nearest and _is_at_start(*nearest) and _size_fits(view, nearest[0], function):
+        return
+    # Other names of the same code may have other sizes.
     places = view.names.starting_at(function.old_address)
     code = [place for place in places if not place.is_data]
     if not code:
@@ -201,6 +203,10 @@ def _check_size(view: Preparation, function: LoadedFunction, where: str) -> None
             f"{where}: old size {function.old_size}, the function has"
             f" {max(place.size for place in code)}",
         )
+
+
+def _is_at_start(place: Place, offset: int) -> bool:
+    return offset == 0 and not place.is_data
 
 
 def _size_fits(view: Preparation, place: Place, function: LoadedFunction) -> bool:
