@@ -19,21 +19,21 @@ enum lp_status {
 	LP_OK = 0,
 	LP_E_ARGUMENT,    /* a length or count contradicts another one */
 	LP_E_MEMORY,      /* malloc failed */
-	LP_E_RANGE,       /* an address or offset lies outside what was given */
-	LP_E_MISMATCH,    /* live bytes differ from the expected ones */
-	LP_E_SIZE,        /* a site does not hold the instruction it needs */
-	LP_E_OVERLAP,     /* two sites share a byte */
-	LP_E_REACH,       /* a near jump does not reach, a far one was not allowed */
-	LP_E_UNSUPPORTED, /* a relocation that cannot be done without a GOT or a TLS */
-	LP_E_OVERFLOW,    /* a relocated value does not fit its field */
-	LP_E_CORRUPT,     /* a table contradicts itself */
-	LP_E_WRITE,       /* what was written did not read back */
+	LP_E_RANGE, /* an address or offset lies outside what was given */
+	LP_E_MISMATCH, /* live bytes differ from the expected ones */
+	LP_E_SIZE, /* a site does not hold the instruction it needs */
+	LP_E_OVERLAP, /* two sites share a byte */
+	LP_E_REACH, /* a near jump does not reach, a far one was not allowed */
+	LP_E_UNSUPPORTED, /* a relocation that needs a linker's tables */
+	LP_E_OVERFLOW, /* a relocated value does not fit its field */
+	LP_E_CORRUPT, /* a table contradicts itself */
+	LP_E_WRITE, /* what was written did not read back */
 };
 
 enum lp_limit {
 	LP_SAVED_MAX = 32, /* longest run of bytes one site replaces */
-	LP_NEAR_JUMP = 5,  /* e9 rel32 */
-	LP_FAR_JUMP = 14,  /* ff 25 00000000 addr64, that is jmp *0(%rip) */
+	LP_NEAR_JUMP = 5, /* e9 rel32 */
+	LP_FAR_JUMP = 14, /* ff 25 00000000 addr64, that is jmp *0(%rip) */
 };
 
 /*
@@ -59,7 +59,7 @@ struct lp_window {
 };
 
 enum lp_site_flag {
-	LP_SITE_FAR = 1, /* the 14-byte jump may be used where the near one fails */
+	LP_SITE_FAR = 1, /* the 14-byte jump may serve where 5 fail */
 };
 
 /*
@@ -67,16 +67,16 @@ enum lp_site_flag {
  * second, which lp_take_back needs unchanged.
  */
 struct lp_site {
-	uint64_t address;  /* first byte of the old function */
-	uint64_t target;   /* first byte of the new one; 0 = write NOPs */
-	uint32_t room;     /* bytes from address that may be overwritten */
-	uint32_t nop_size; /* NOP mode: bytes from address to blank, incl. endbr64 */
+	uint64_t address; /* first byte of the old function */
+	uint64_t target; /* first byte of the new one; 0 = write NOPs */
+	uint32_t room; /* bytes from address that may be overwritten */
+	uint32_t nop_size; /* NOP mode: bytes from address, incl. endbr64 */
 	uint32_t expected_size;
-	uint32_t flags;    /* enum lp_site_flag */
+	uint32_t flags; /* enum lp_site_flag */
 	uint8_t expected[LP_SAVED_MAX]; /* bytes that must be at address now */
 
-	uint32_t offset; /* 4 behind an endbr64 (or Xen's poisoned one), else 0 */
-	uint32_t size;   /* bytes written at address + offset */
+	uint32_t offset; /* 4 behind an endbr64 or Xen's poison, else 0 */
+	uint32_t size; /* bytes written at address + offset */
 	uint8_t saved[LP_SAVED_MAX];
 	uint8_t installed[LP_SAVED_MAX];
 };
@@ -89,9 +89,9 @@ enum lp_status lp_redirect(const struct lp_window *windows, size_t window_count,
 
 /* Takes back all sites in reverse order, or none: every site must still hold
  * its installed bytes. */
-enum lp_status lp_take_back(const struct lp_window *windows, size_t window_count,
-			    const struct lp_site *sites, size_t site_count,
-			    struct lp_error *error);
+enum lp_status lp_take_back(const struct lp_window *windows,
+			    size_t window_count, const struct lp_site *sites,
+			    size_t site_count, struct lp_error *error);
 
 /*
  * Applies count Elf64_Rela records (24 bytes each) to one section of size
@@ -101,8 +101,9 @@ enum lp_status lp_take_back(const struct lp_window *windows, size_t window_count
  */
 enum lp_status lp_relocate(uint8_t *section, uint64_t size, uint64_t address,
 			   const uint8_t *records, size_t count,
-			   const uint64_t *symbols, const uint64_t *symbol_sizes,
-			   size_t symbol_count, struct lp_error *error);
+			   const uint64_t *symbols,
+			   const uint64_t *symbol_sizes, size_t symbol_count,
+			   struct lp_error *error);
 
 /* A symbol index over an ELF64 symbol table that the caller keeps alive. */
 struct lp_symbols;
@@ -131,7 +132,8 @@ enum lp_status lp_symbols_at(const struct lp_symbols *symbols, uint64_t address,
 enum lp_status lp_symbols_next(const struct lp_symbols *symbols,
 			       uint64_t address, uint64_t *ret_address);
 
-/* The table index of the STT_FILE symbol that a local symbol belongs to, or 0. */
+/* The table index of the STT_FILE symbol that a local symbol belongs to, or 0.
+ */
 enum lp_status lp_symbols_file(const struct lp_symbols *symbols, uint64_t index,
 			       uint64_t *ret_index);
 
@@ -143,8 +145,9 @@ enum lp_status lp_changed_chunks(const uint8_t *left, const uint8_t *right,
 				 size_t *ret_count);
 
 /* Scans size bytes of stack (8-byte words, conservatively) for values inside
- * [start, end) of any range; ranges are sorted, apart and not empty. Writes the byte offset of the
- * first hit and the range it hit, or LP_E_RANGE where there is none. */
+ * [start, end) of any range; ranges are sorted, apart and not empty. Writes the
+ * byte offset of the first hit and the range it hit, or LP_E_RANGE where there
+ * is none. */
 struct lp_range {
 	uint64_t start;
 	uint64_t end;
