@@ -118,6 +118,12 @@ APPLY: list[tuple[str, str, Patch, Facts]] = [
         relocated(4),
         with_symbols(facts(), symbol("data", FAR)),
     ),
+    (
+        "relocation-overflow",
+        "EOVERFLOW",
+        patch(relocations=(PatchRelocation(2, 8, 2, 3, "", 1 << 40),)),
+        facts(),
+    ),
     ("function-too-small", "EINVAL", patch("p", function("short", 3)), facts()),
     (
         "function-too-small",

@@ -6,7 +6,13 @@ from lpengine.patch.model import Patch, PatchRelocation
 from lpengine.planner.findings import Finding
 from lpengine.planner.judgement import block, warn
 from lpengine.planner.sites import Site, sites
-from lpengine.planner.situation import ENDBR, NEAR_JUMP, UNPLACED, Situation
+from lpengine.planner.situation import (
+    ENDBR,
+    NEAR_JUMP,
+    UNPLACED,
+    Situation,
+    room_needed,
+)
 
 R_X86_64_PC32 = 2
 R_X86_64_PLT32 = 4
@@ -39,28 +45,41 @@ def relocations_reach(patch: Patch, situation: Situation) -> Iterator[Finding]:
     will lie is not known beforehand: out of reach from everywhere blocks, from
     somewhere warns."""
     undefined, names = frozenset(patch.undefined), section_names(patch)
+    room = room_needed(patch)
     for relocation in patch.relocations:
         if relocation.type not in (R_X86_64_PC32, R_X86_64_PLT32):
             continue
-        if relocation.symbol not in undefined:
-            continue
-        found = situation.symbols(relocation.symbol)
-        if not found or found[0].address == UNPLACED:
-            continue
-        target = found[0].address + relocation.addend
-        near, far = distances(situation, target)
+        outside = relocation.symbol in undefined
+        near, far = (
+            span_of(relocation, situation) if outside else within(relocation, room)
+        )
         if far >= LIMIT:
             judge = block if near >= LIMIT else warn
+            to = relocation.symbol or "its symbol"
             yield judge(
                 "relocation-overflow",
                 patch.name,
                 where(names, relocation),
-                observed=f"{relocation.symbol} is {near:#x} to {far:#x} bytes away",
+                observed=f"{to} is {near:#x} to {far:#x} bytes away",
                 needed=f"less than {LIMIT:#x} bytes",
-                remedy=f"reach {relocation.symbol} by its 64-bit address",
+                remedy=f"reach {to} by its 64-bit address",
                 symbol=relocation.symbol,
-                address=f"{found[0].address:#x}",
+                addend=relocation.addend,
             )
+
+
+def span_of(relocation: PatchRelocation, situation: Situation) -> tuple[int, int]:
+    """How far it is to a symbol of the target; (0, 0) where that is not known."""
+    found = situation.symbols(relocation.symbol)
+    if not found or found[0].address == UNPLACED:
+        return 0, 0
+    return distances(situation, found[0].address + relocation.addend)
+
+
+def within(relocation: PatchRelocation, room: int) -> tuple[int, int]:
+    """How far it is to a place in the patch itself, which takes `room` bytes."""
+    away = abs(relocation.addend)
+    return max(away - room, 0), away + room
 
 
 def section_names(patch: Patch) -> dict[int, str]:
@@ -106,7 +125,7 @@ def new_code_away(site: Site, situation: Situation) -> tuple[int, int]:
     behind = site.address + (ENDBR if site.keeps_endbr else 0) + NEAR_JUMP
     new = new_code(site, situation)
     if new is None:
-        return distances(situation, behind)
+        return distances(situation, behind - site.function.new_offset)
     return abs(new - behind), abs(new - behind)
 
 
