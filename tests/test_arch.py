@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpengine import arch
+from lpengine.arch import x86 as arch
 from lpengine.errors import UsageError
 
 HERE = 0xFFFF82D040300000
