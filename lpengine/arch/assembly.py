@@ -2,7 +2,7 @@
 
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -106,6 +106,15 @@ def _defined_labels(statements: Sequence[str]) -> set[str]:
     return {match.group(1) for match in found if match}
 
 
+def _known(
+    statements: Sequence[str], symbols: Mapping[str, int], labels: Container[str]
+) -> dict[str, int]:
+    """Those symbols that the text speaks of: an image has many thousands more, and
+    a mapping that finds them may not be able to list them."""
+    words = {word for statement in statements for word in _WORD.findall(statement)}
+    return {w: symbols[w] for w in words if w not in labels and w in symbols}
+
+
 def _first_bad(
     statements: Sequence[str], shown: Sequence[str], address: int
 ) -> tuple[str, str]:
@@ -140,7 +149,7 @@ def assemble(
     """
     statements = _statements(text)
     labels = _defined_labels(statements)
-    known = {n: place for n, place in (symbols or {}).items() if n not in labels}
+    known = _known(statements, symbols or {}, labels)
     prepared, wanted = _with_placeholders(statements, known)
     try:
         code = _encode("\n".join(prepared), address)
