@@ -1,0 +1,106 @@
+"""The symbol index of ELF files against pyelftools, LIEF and `nm`, in one run.
+
+python bench/symbols.py FILE... [--json]
+"""
+
+import argparse
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from lpengine.core import SymbolIndex
+from lpengine.elf import open_image
+
+try:
+    import lief
+except ImportError:
+    lief = None
+
+
+def seconds(work: Callable[[Path], object], path: Path) -> float:
+    start = time.perf_counter()
+    work(path)
+    return time.perf_counter() - start
+
+
+def resident_kib() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0])
+
+
+def find_table(path: Path) -> tuple[bytes, bytes]:
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        table = elf.get_section_by_name(".symtab") or elf.get_section_by_name(".dynsym")
+        return table.data(), table.stringtable.data()
+
+
+def with_image(path: Path) -> None:
+    image = open_image(path)
+    image.symbols.named("main")
+    image.symbols.at(image.header.entry)
+
+
+def with_pyelftools(path: Path) -> dict[str, int]:
+    with path.open("rb") as file:
+        elf = ELFFile(file)
+        table = elf.get_section_by_name(".symtab") or elf.get_section_by_name(".dynsym")
+        return {symbol.name: symbol["st_value"] for symbol in table.iter_symbols()}
+
+
+def with_nm(path: Path) -> dict[bytes, bytes]:
+    for dynamic in ([], ["-D"]):
+        command = ["nm", *dynamic, "-S", str(path)]
+        done = subprocess.run(command, check=True, capture_output=True)
+        if done.stdout:
+            break
+    rows = (line.split() for line in done.stdout.splitlines())
+    return {row[-1]: row[0] for row in rows}
+
+
+def with_lief(path: Path) -> dict[str, int]:
+    return {symbol.name: symbol.value for symbol in lief.parse(str(path)).symbols}
+
+
+def measure(path: Path) -> dict[str, object]:
+    table, strings = find_table(path)
+    before = resident_kib()
+    start = time.perf_counter()
+    index = SymbolIndex(table, 24, strings)
+    core = time.perf_counter() - start
+    grown = resident_kib() - before
+    image = min(seconds(with_image, path) for _ in range(3))
+    row: dict[str, object] = {
+        "file": path.name,
+        "symbols": len(index),
+        "index ms": round(core * 1e3, 2),
+        "index KiB": grown,
+        "open_image ms": round(image * 1e3, 2),
+    }
+    peers = {"pyelftools": with_pyelftools, "nm": with_nm}
+    if lief:
+        peers["lief"] = with_lief
+    for name, work in peers.items():
+        row[f"{name} / open_image"] = round(seconds(work, path) / image, 1)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rows = [measure(path) for path in options.files]
+    if options.json:
+        print(json.dumps({"schema": "lpengine/bench-symbols/1", "rows": rows}))
+        return
+    for row in rows:
+        print("  ".join(f"{name} {value}" for name, value in row.items()))
+
+
+if __name__ == "__main__":
+    main()
