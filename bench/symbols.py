@@ -63,7 +63,8 @@ def with_nm(path: Path) -> dict[bytes, bytes]:
 
 
 def with_lief(path: Path) -> dict[str, int]:
-    return {symbol.name: symbol.value for symbol in lief.parse(str(path)).symbols}
+    binary = lief.parse(str(path))  # its symbols do not keep it alive
+    return {symbol.name: symbol.value for symbol in binary.symbols}
 
 
 def measure(path: Path) -> dict[str, object]:
