@@ -14,6 +14,7 @@ def test_unit_tests_and_fuzz_replay(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert done.returncode == 0, f"\n{done.stdout}{done.stderr}"
     written = len(list(CSRC.glob("tests/test_*.c")) + list(CSRC.glob("tests/fuzz_*.c")))
