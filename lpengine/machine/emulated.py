@@ -98,6 +98,10 @@ class EmulatedMachine:
 
     @property
     def record(self) -> bytes:
+        """TargetError where another process has changed the machine: whoever decides
+        by what it holds must not decide by what it held."""
+        if self._store and not self._in_transaction:
+            self._store.check_unchanged()
         return self._record
 
     @record.setter
