@@ -277,7 +277,7 @@ def call(
     """Call a function of the machine in `directory`. Arguments that read as
     integers are integers, all others strings; `returns` is int, string or
     bytes:N. `FaultError` where it faults, and then nothing has changed."""
-    with lock(Path(directory), "machine call"):
+    with lock(state_directory_of(f"emulated:{directory}"), "machine call"):
         machine = open_machine(Path(directory))
         MachineTarget(machine, f"emulated:{directory}", Path(directory))
         return make_call(machine, function, arguments, returns, cpu, budget)
