@@ -21,10 +21,18 @@ except ImportError:
     lief = None
 
 
+ROUNDS = 3
+
+
 def seconds(work: Callable[[Path], object], path: Path) -> float:
-    start = time.perf_counter()
-    work(path)
-    return time.perf_counter() - start
+    """The best of several runs, for us and for every peer alike: the file is in the
+    page cache then."""
+    times = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        work(path)
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def resident_kib() -> int:
@@ -40,9 +48,12 @@ def find_table(path: Path) -> tuple[bytes, bytes]:
 
 
 def with_image(path: Path) -> None:
-    image = open_image(path)
-    image.symbols.named("main")
-    image.symbols.at(image.header.entry)
+    """Open, index, and ask for a name and an address that are there. The peers list
+    all symbols, since that is the only way they have of finding one."""
+    symbols = open_image(path).symbols
+    some = symbols[len(symbols) // 2]
+    assert symbols.named(some.name) or not some.name
+    symbols.at(some.value)
 
 
 def with_pyelftools(path: Path) -> dict[str, int]:
@@ -70,11 +81,10 @@ def with_lief(path: Path) -> dict[str, int]:
 def measure(path: Path) -> dict[str, object]:
     table, strings = find_table(path)
     before = resident_kib()
-    start = time.perf_counter()
     index = SymbolIndex(table, 24, strings)
-    core = time.perf_counter() - start
     grown = resident_kib() - before
-    image = min(seconds(with_image, path) for _ in range(3))
+    core = seconds(lambda _: SymbolIndex(table, 24, strings), path)
+    image = seconds(with_image, path)
     row: dict[str, object] = {
         "file": path.name,
         "symbols": len(index),

@@ -440,7 +440,7 @@ def test_the_digest_binds_what_matters() -> None:
         facts(loaded("b"), applied("a")),
         facts(applied("a"), loaded("b", sha256="other")),
         facts(applied("a"), loaded("b", build_id="other")),
-        facts(applied("a"), loaded("b", reverted=True)),
+        facts(applied("a"), loaded("b", reverted=True, safe_to_reapply=False)),
         replace(target, applied=()),
     ]
     digests = {state_digest(one) for one in (target, *changed)}
@@ -454,6 +454,11 @@ def test_the_digest_leaves_out_what_does_not() -> None:
         target, symbols={}, code={}, busy=(BusyFact("cpu0", "f", F),), target="other:"
     )
     assert state_digest(same) == state_digest(target)
+
+
+def test_the_digest_leaves_out_a_revert_that_can_be_repeated() -> None:
+    once = facts(applied("a"), loaded("b", reverted=True))
+    assert state_digest(once) == state_digest(facts(applied("a"), loaded("b")))
 
 
 def test_plans_carry_the_digest() -> None:
