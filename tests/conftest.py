@@ -3,7 +3,7 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -147,3 +147,17 @@ def probe(probe_image: Path) -> "Image":
 def build_probe() -> Callable[..., Path]:
     """`build_probe(directory, base, writable_code=True)` -> the image."""
     return build_probe_in
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With LPENGINE_REQUIRE_SYSTEM=1 a system test that is skipped has failed: in CI
+    nothing that was promised may be missing."""
+    report = yield
+    required = os.environ.get("LPENGINE_REQUIRE_SYSTEM") == "1"
+    if required and report.skipped and item.get_closest_marker("system"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but required: {report.longrepr}"
+    return report
