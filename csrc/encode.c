@@ -82,7 +82,8 @@ static enum lp_status encode_jump(struct lp_site *site)
 {
 	uint64_t start = site->address + site->offset;
 	uint64_t distance = site->target - (start + LP_NEAR_JUMP);
-	uint64_t room = site->room > site->offset ? site->room - site->offset : 0;
+	uint64_t room =
+		site->room > site->offset ? site->room - site->offset : 0;
 
 	if (room < LP_NEAR_JUMP)
 		return LP_E_SIZE;

@@ -114,11 +114,12 @@ static uint64_t address_of(const uint8_t *at)
 	return (uint64_t)(uintptr_t)at;
 }
 
-static struct sysctl *start(uint8_t *buffer, uint32_t command, uint32_t interface)
+static struct sysctl *start(uint8_t *buffer, uint32_t command,
+			    uint32_t interface)
 {
 	struct sysctl *request = (struct sysctl *)(void *)buffer;
 
-	*request = (struct sysctl){ .command = command, .version = interface };
+	*request = (struct sysctl){.command = command, .version = interface};
 	return request;
 }
 
@@ -166,7 +167,7 @@ enum lp_status lp_xen_upload(uint8_t *buffer, uint64_t size, uint32_t interface,
 			.name = where,
 			.size = payload_size,
 			.payload = address_of(buffer + BODY_AT),
-		};
+	};
 	return LP_OK;
 }
 
@@ -184,7 +185,8 @@ enum lp_status lp_xen_get(uint8_t *buffer, uint64_t size, uint32_t interface,
 
 void lp_xen_got(const uint8_t *buffer, uint32_t *ret_state, int32_t *ret_result)
 {
-	const struct sysctl *request = (const struct sysctl *)(const void *)buffer;
+	const struct sysctl *request =
+		(const struct sysctl *)(const void *)buffer;
 
 	*ret_state = request->livepatch.get.state;
 	*ret_result = request->livepatch.get.result;
@@ -205,7 +207,7 @@ enum lp_status lp_xen_action(uint8_t *buffer, uint64_t size, uint32_t interface,
 			.action = action,
 			.timeout = timeout,
 			.flags = flags,
-		};
+	};
 	return LP_OK;
 }
 
@@ -237,7 +239,7 @@ static enum lp_status lay_out(uint8_t *buffer, uint64_t size, uint32_t count,
 enum lp_status lp_xen_list(uint8_t *buffer, uint64_t size, uint32_t interface,
 			   uint32_t first, uint32_t count)
 {
-	struct list list = { .first = first, .count = count };
+	struct list list = {.first = first, .count = count};
 	enum lp_status status = lay_out(buffer, size, count, &list);
 
 	if (status != LP_OK)
@@ -249,7 +251,8 @@ enum lp_status lp_xen_list(uint8_t *buffer, uint64_t size, uint32_t interface,
 
 void lp_xen_listed(const uint8_t *buffer, struct lp_xen_totals *ret)
 {
-	const struct sysctl *request = (const struct sysctl *)(const void *)buffer;
+	const struct sysctl *request =
+		(const struct sysctl *)(const void *)buffer;
 	const struct list *list = &request->livepatch.list;
 
 	*ret = (struct lp_xen_totals){
@@ -260,13 +263,14 @@ void lp_xen_listed(const uint8_t *buffer, struct lp_xen_totals *ret)
 	};
 }
 
-enum lp_status lp_xen_entry(const uint8_t *buffer, uint64_t size, uint32_t count,
-			    uint32_t index, struct lp_xen_payload *ret)
+enum lp_status lp_xen_entry(const uint8_t *buffer, uint64_t size,
+			    uint32_t count, uint32_t index,
+			    struct lp_xen_payload *ret)
 {
-	struct list list = { 0 };
-	struct lp_xen_payload found = { 0 };
-	enum lp_status status = lay_out((uint8_t *)(uintptr_t)buffer, size,
-					count, &list);
+	struct list list = {0};
+	struct lp_xen_payload found = {0};
+	enum lp_status status =
+		lay_out((uint8_t *)(uintptr_t)buffer, size, count, &list);
 	const struct state *states = (const void *)(uintptr_t)list.states;
 	const uint32_t *names = (const void *)(uintptr_t)list.name_sizes;
 	const uint32_t *metadata = (const void *)(uintptr_t)list.metadata_sizes;
@@ -293,16 +297,17 @@ enum lp_status lp_xen_entry(const uint8_t *buffer, uint64_t size, uint32_t count
 	return LP_OK;
 }
 
-enum lp_status lp_xen_console(uint8_t *buffer, uint64_t size, uint32_t interface,
-			      uint32_t index)
+enum lp_status lp_xen_console(uint8_t *buffer, uint64_t size,
+			      uint32_t interface, uint32_t index)
 {
 	if (size <= BODY_AT || size > UINT32_MAX)
 		return LP_E_ARGUMENT;
-	start(buffer, SYSCTL_READCONSOLE, interface)->console = (struct console){
-		.incremental = 1,
-		.index = index,
-		.text = address_of(buffer + BODY_AT),
-		.size = (uint32_t)(size - BODY_AT),
+	start(buffer, SYSCTL_READCONSOLE, interface)->console =
+		(struct console){
+			.incremental = 1,
+			.index = index,
+			.text = address_of(buffer + BODY_AT),
+			.size = (uint32_t)(size - BODY_AT),
 	};
 	return LP_OK;
 }
@@ -310,22 +315,24 @@ enum lp_status lp_xen_console(uint8_t *buffer, uint64_t size, uint32_t interface
 void lp_xen_console_read(const uint8_t *buffer, uint32_t *ret_size,
 			 uint32_t *ret_index)
 {
-	const struct sysctl *request = (const struct sysctl *)(const void *)buffer;
+	const struct sysctl *request =
+		(const struct sysctl *)(const void *)buffer;
 
 	*ret_size = request->console.size;
 	*ret_index = request->console.index;
 }
 
-enum lp_status lp_hypercall(int file, uint64_t number, const uint64_t *arguments,
-			    int64_t *ret, struct lp_error *error)
+enum lp_status lp_hypercall(int file, uint64_t number,
+			    const uint64_t *arguments, int64_t *ret,
+			    struct lp_error *error)
 {
-	struct hypercall call = { .number = number };
+	struct hypercall call = {.number = number};
 	int answer;
 
 	memcpy(call.arguments, arguments, sizeof(call.arguments));
 	answer = ioctl(file, _IOC(_IOC_NONE, 'P', 0, sizeof(call)), &call);
 	if (answer < 0) {
-		*error = (struct lp_error){ .value = errno };
+		*error = (struct lp_error){.value = errno};
 		return LP_E_SYSTEM;
 	}
 	*ret = answer;

@@ -19,22 +19,22 @@ enum lp_status {
 	LP_OK = 0,
 	LP_E_ARGUMENT,    /* a length or count contradicts another one */
 	LP_E_MEMORY,      /* malloc failed */
-	LP_E_RANGE,       /* an address or offset lies outside what was given */
-	LP_E_MISMATCH,    /* live bytes differ from the expected ones */
-	LP_E_SIZE,        /* a site does not hold the instruction it needs */
-	LP_E_OVERLAP,     /* two sites share a byte */
-	LP_E_REACH,       /* a near jump does not reach, a far one was not allowed */
-	LP_E_UNSUPPORTED, /* a relocation that cannot be done without a GOT or a TLS */
-	LP_E_OVERFLOW,    /* a relocated value does not fit its field */
-	LP_E_CORRUPT,     /* a table contradicts itself */
-	LP_E_WRITE,       /* what was written did not read back */
-	LP_E_SYSTEM,      /* the operating system refused: error->value is its errno */
+	LP_E_RANGE, /* an address or offset lies outside what was given */
+	LP_E_MISMATCH, /* live bytes differ from the expected ones */
+	LP_E_SIZE, /* a site does not hold the instruction it needs */
+	LP_E_OVERLAP, /* two sites share a byte */
+	LP_E_REACH, /* a near jump does not reach, a far one was not allowed */
+	LP_E_UNSUPPORTED, /* a relocation that needs a linker's tables */
+	LP_E_OVERFLOW, /* a relocated value does not fit its field */
+	LP_E_CORRUPT, /* a table contradicts itself */
+	LP_E_WRITE, /* what was written did not read back */
+	LP_E_SYSTEM, /* the system refused: error->value is its errno */
 };
 
 enum lp_limit {
 	LP_SAVED_MAX = 32, /* longest run of bytes one site replaces */
-	LP_NEAR_JUMP = 5,  /* e9 rel32 */
-	LP_FAR_JUMP = 14,  /* ff 25 00000000 addr64, that is jmp *0(%rip) */
+	LP_NEAR_JUMP = 5, /* e9 rel32 */
+	LP_FAR_JUMP = 14, /* ff 25 00000000 addr64, that is jmp *0(%rip) */
 };
 
 /*
@@ -60,7 +60,7 @@ struct lp_window {
 };
 
 enum lp_site_flag {
-	LP_SITE_FAR = 1, /* the 14-byte jump may be used where the near one fails */
+	LP_SITE_FAR = 1, /* the 14-byte jump may serve where 5 fail */
 };
 
 /*
@@ -68,16 +68,16 @@ enum lp_site_flag {
  * second, which lp_take_back needs unchanged.
  */
 struct lp_site {
-	uint64_t address;  /* first byte of the old function */
-	uint64_t target;   /* first byte of the new one; 0 = write NOPs */
-	uint32_t room;     /* bytes from address that may be overwritten */
-	uint32_t nop_size; /* NOP mode: bytes from address to blank, incl. endbr64 */
+	uint64_t address; /* first byte of the old function */
+	uint64_t target; /* first byte of the new one; 0 = write NOPs */
+	uint32_t room; /* bytes from address that may be overwritten */
+	uint32_t nop_size; /* NOP mode: bytes from address, incl. endbr64 */
 	uint32_t expected_size;
-	uint32_t flags;    /* enum lp_site_flag */
+	uint32_t flags; /* enum lp_site_flag */
 	uint8_t expected[LP_SAVED_MAX]; /* bytes that must be at address now */
 
-	uint32_t offset; /* 4 behind an endbr64 (or Xen's poisoned one), else 0 */
-	uint32_t size;   /* bytes written at address + offset */
+	uint32_t offset; /* 4 behind an endbr64 or Xen's poison, else 0 */
+	uint32_t size; /* bytes written at address + offset */
 	uint8_t saved[LP_SAVED_MAX];
 	uint8_t installed[LP_SAVED_MAX];
 };
@@ -90,9 +90,9 @@ enum lp_status lp_redirect(const struct lp_window *windows, size_t window_count,
 
 /* Takes back all sites in reverse order, or none: every site must still hold
  * its installed bytes. */
-enum lp_status lp_take_back(const struct lp_window *windows, size_t window_count,
-			    const struct lp_site *sites, size_t site_count,
-			    struct lp_error *error);
+enum lp_status lp_take_back(const struct lp_window *windows,
+			    size_t window_count, const struct lp_site *sites,
+			    size_t site_count, struct lp_error *error);
 
 /*
  * Applies count Elf64_Rela records (24 bytes each) to one section of size
@@ -102,8 +102,9 @@ enum lp_status lp_take_back(const struct lp_window *windows, size_t window_count
  */
 enum lp_status lp_relocate(uint8_t *section, uint64_t size, uint64_t address,
 			   const uint8_t *records, size_t count,
-			   const uint64_t *symbols, const uint64_t *symbol_sizes,
-			   size_t symbol_count, struct lp_error *error);
+			   const uint64_t *symbols,
+			   const uint64_t *symbol_sizes, size_t symbol_count,
+			   struct lp_error *error);
 
 /* A symbol index over an ELF64 symbol table that the caller keeps alive. */
 struct lp_symbols;
@@ -132,7 +133,8 @@ enum lp_status lp_symbols_at(const struct lp_symbols *symbols, uint64_t address,
 enum lp_status lp_symbols_next(const struct lp_symbols *symbols,
 			       uint64_t address, uint64_t *ret_address);
 
-/* The table index of the STT_FILE symbol that a local symbol belongs to, or 0. */
+/* The table index of the STT_FILE symbol that a local symbol belongs to, or 0.
+ */
 enum lp_status lp_symbols_file(const struct lp_symbols *symbols, uint64_t index,
 			       uint64_t *ret_index);
 
@@ -144,8 +146,9 @@ enum lp_status lp_changed_chunks(const uint8_t *left, const uint8_t *right,
 				 size_t *ret_count);
 
 /* Scans size bytes of stack (8-byte words, conservatively) for values inside
- * [start, end) of any range; ranges are sorted, apart and not empty. Writes the byte offset of the
- * first hit and the range it hit, or LP_E_RANGE where there is none. */
+ * [start, end) of any range; ranges are sorted, apart and not empty. Writes the
+ * byte offset of the first hit and the range it hit, or LP_E_RANGE where there
+ * is none. */
 struct lp_range {
 	uint64_t start;
 	uint64_t end;
@@ -154,9 +157,9 @@ enum lp_status lp_scan_stack(const uint8_t *stack, uint64_t size,
 			     const struct lp_range *ranges, size_t range_count,
 			     uint64_t *ret_offset, size_t *ret_range);
 
-/* Loads the kernel module in an open file, with init parameters ("" for none) and
- * MODULE_INIT_* flags. Its init function has returned 0 when this returns LP_OK.
- * LP_E_SYSTEM otherwise. */
+/* Loads the kernel module in an open file, with init parameters ("" for none)
+ * and MODULE_INIT_* flags. Its init function has returned 0 when this returns
+ * LP_OK. LP_E_SYSTEM otherwise. */
 enum lp_status lp_finit_module(int file, const char *parameters, int flags,
 			       struct lp_error *error);
 
@@ -168,10 +171,10 @@ enum lp_status lp_delete_module(const char *name, unsigned int flags,
 /*
  * Xen's live patching from its control domain (public/sysctl.h). A request is
  * written into buffer, memory that the hypervisor can reach, as is what it
- * answers; interface is the version of the sysctl interface. LP_E_ARGUMENT where
- * a name has not 1 to LP_XEN_NAME_MAX bytes other than NUL, or buffer is too
- * small: requests with a body need LP_XEN_PAGE more than that body. Buffers are
- * aligned to 8 bytes and hold a page at least.
+ * answers; interface is the version of the sysctl interface. LP_E_ARGUMENT
+ * where a name has not 1 to LP_XEN_NAME_MAX bytes other than NUL, or buffer is
+ * too small: requests with a body need LP_XEN_PAGE more than that body. Buffers
+ * are aligned to 8 bytes and hold a page at least.
  */
 enum lp_xen {
 	LP_XEN_PAGE = 4096,
@@ -194,7 +197,8 @@ enum lp_status lp_xen_upload(uint8_t *buffer, uint64_t size, uint32_t interface,
 enum lp_status lp_xen_get(uint8_t *buffer, uint64_t size, uint32_t interface,
 			  const uint8_t *name, uint64_t name_size);
 /* What the hypervisor answered; result is 0 or a negative errno. */
-void lp_xen_got(const uint8_t *buffer, uint32_t *ret_state, int32_t *ret_result);
+void lp_xen_got(const uint8_t *buffer, uint32_t *ret_state,
+		int32_t *ret_result);
 /* timeout is in nanoseconds, 0 for the hypervisor's own. */
 enum lp_status lp_xen_action(uint8_t *buffer, uint64_t size, uint32_t interface,
 			     const uint8_t *name, uint64_t name_size,
@@ -223,18 +227,20 @@ enum lp_status lp_xen_list(uint8_t *buffer, uint64_t size, uint32_t interface,
 			   uint32_t first, uint32_t count);
 void lp_xen_listed(const uint8_t *buffer, struct lp_xen_totals *ret);
 /* The index-th payload written by a list with that count. */
-enum lp_status lp_xen_entry(const uint8_t *buffer, uint64_t size, uint32_t count,
-			    uint32_t index, struct lp_xen_payload *ret);
+enum lp_status lp_xen_entry(const uint8_t *buffer, uint64_t size,
+			    uint32_t count, uint32_t index,
+			    struct lp_xen_payload *ret);
 
 /* What the hypervisor printed from index on, on the buffer's second page. */
-enum lp_status lp_xen_console(uint8_t *buffer, uint64_t size, uint32_t interface,
-			      uint32_t index);
+enum lp_status lp_xen_console(uint8_t *buffer, uint64_t size,
+			      uint32_t interface, uint32_t index);
 void lp_xen_console_read(const uint8_t *buffer, uint32_t *ret_size,
 			 uint32_t *ret_index);
 
 /* Makes a hypercall with five arguments through an open /dev/xen/privcmd.
  * LP_E_SYSTEM where the hypervisor, or Linux, answers with an errno. */
-enum lp_status lp_hypercall(int file, uint64_t number, const uint64_t *arguments,
-			    int64_t *ret, struct lp_error *error);
+enum lp_status lp_hypercall(int file, uint64_t number,
+			    const uint64_t *arguments, int64_t *ret,
+			    struct lp_error *error);
 
 #endif

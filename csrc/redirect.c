@@ -129,7 +129,8 @@ static enum lp_status find_overlap(const struct span *spans, size_t count,
 		const struct span *a = &spans[i - 1], *b = &spans[i];
 
 		if (b->start - a->start < a->size) {
-			uint64_t later = a->index > b->index ? a->index : b->index;
+			uint64_t later =
+				a->index > b->index ? a->index : b->index;
 			uint64_t other = a->index + b->index - later;
 
 			return fail(error, LP_E_OVERLAP, later,
@@ -169,7 +170,8 @@ static void store(const struct lp_window *windows, size_t window_count,
 	lp_store_code(window, start - window->address, data, site->size);
 }
 
-/* Whether a site's bytes in memory are data; *ret_at is the first that differs. */
+/* Whether a site's bytes in memory are data; *ret_at is the first that differs.
+ */
 static bool holds(const struct lp_window *windows, size_t window_count,
 		  const struct lp_site *site, const uint8_t *data,
 		  uint64_t *ret_at, uint8_t *ret_found)

@@ -212,8 +212,7 @@ static enum lp_status compute(const struct place *section,
 	return fits(value, rule->width, rule->fit) ? LP_OK : LP_E_OVERFLOW;
 }
 
-static bool inside(const struct place *section, uint64_t offset,
-		   uint64_t width)
+static bool inside(const struct place *section, uint64_t offset, uint64_t width)
 {
 	return offset <= section->size && section->size - offset >= width;
 }
@@ -256,12 +255,10 @@ static void make(uint8_t *section, const struct change *change)
 		at[change->width] = 0x90;
 }
 
-static enum lp_status decide_all(const struct place *section,
-				 const uint8_t *records, size_t count,
-				 const uint64_t *symbols,
-				 const uint64_t *symbol_sizes,
-				 size_t symbol_count, struct change *changes,
-				 struct lp_error *error)
+static enum lp_status
+decide_all(const struct place *section, const uint8_t *records, size_t count,
+	   const uint64_t *symbols, const uint64_t *symbol_sizes,
+	   size_t symbol_count, struct change *changes, struct lp_error *error)
 {
 	for (size_t i = 0; i < count; i++) {
 		struct record record = load_record(records + i * RECORD_SIZE);

@@ -49,9 +49,8 @@ static bool store_in_word(const struct lp_window *window, uint64_t offset,
 	do {
 		new = old;
 		memcpy((uint8_t *)&new + shift, data, size);
-	} while (!__atomic_compare_exchange_n(word, &old, new, false,
-					      __ATOMIC_SEQ_CST,
-					      __ATOMIC_RELAXED));
+	} while (!__atomic_compare_exchange_n(
+		word, &old, new, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
 	return true;
 }
 

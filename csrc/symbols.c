@@ -224,7 +224,8 @@ enum lp_status lp_symbols_file(const struct lp_symbols *symbols, uint64_t index,
 			high = middle;
 	}
 	/* ld ends the last file's symbols with a file of no name. */
-	if (low && !name_is(symbols, symbols->files[low - 1], NULL, 0))
+	if (low &&
+	    !name_is(symbols, symbols->files[low - 1], (const uint8_t *)"", 0))
 		*ret_index = symbols->files[low - 1];
 	return LP_OK;
 }
@@ -251,7 +252,8 @@ static void skip_others(struct walk *walk)
 
 static void begin(struct walk *walk)
 {
-	size_t size = walk->name_size < PREFIX ? (size_t)walk->name_size : PREFIX;
+	size_t size =
+		walk->name_size < PREFIX ? (size_t)walk->name_size : PREFIX;
 
 	if (!walk->name_size || !walk->symbols->count)
 		return;

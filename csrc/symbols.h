@@ -6,7 +6,8 @@
 #include "bytes.h"
 #include "lpcore.h"
 
-/* ELF gABI, "Symbol Table": Elf64_Sym, and what its st_info and st_shndx say. */
+/* ELF gABI, "Symbol Table": Elf64_Sym, and what its st_info and st_shndx say.
+ */
 enum lp_symbol_layout {
 	LP_SYMBOL_SIZE = 24,
 	LP_SHN_UNDEF = 0,

@@ -13,7 +13,7 @@ from lpengine.elf import open_image, parse_image
 from lpengine.elf.constants import SegmentType
 from lpengine.engine import Event, Outcome, execute, recover
 from lpengine.errors import ElfError, NotFoundError, StalePlanError, UsageError
-from lpengine.journal import Journal, lock
+from lpengine.journal import Journal, lock, lock_holder
 from lpengine.machine import EmulatedMachine, open_machine
 from lpengine.machine import create_machine as make_machine
 from lpengine.patch.model import Patch
@@ -31,7 +31,13 @@ from lpengine.report.values import (
     Planned,
     Status,
 )
-from lpengine.targets import DEFAULT_TIMEOUT, MachineTarget, Target, open_target
+from lpengine.targets import (
+    DEFAULT_TIMEOUT,
+    MachineTarget,
+    Target,
+    open_target,
+    state_directory_of,
+)
 
 Notify = Callable[[Event], None]
 Decide = Callable[[Facts], Plan]
@@ -83,7 +89,7 @@ def apply(
     """Load and apply the modules, in order: the plan, and one stage more."""
     patches = read(payloads)
     decide = applying(patches, policy)
-    return act("apply", opened(target), patches, decide, timeout, strict, notify)
+    return act("apply", target, patches, decide, timeout, strict, notify)
 
 
 def apply_plan(
@@ -96,12 +102,12 @@ def apply_plan(
 ) -> Acted:
     """Carry out a plan made earlier, with the modules it was made for.
     `StalePlanError` where the target or a module has changed since."""
-    there, patches = opened(target), read(payloads)
-    if there.name != plan.target:
+    patches, name = read(payloads), target if isinstance(target, str) else target.name
+    if name != plan.target:
         raise StalePlanError(
-            f"the plan is for {plan.target}, not for {there.name}", hint="plan again"
+            f"the plan is for {plan.target}, not for {name}", hint="plan again"
         )
-    return act(plan.action, there, patches, lambda _: plan, timeout, False, notify)
+    return act(plan.action, target, patches, lambda _: plan, timeout, False, notify)
 
 
 def replace(
@@ -116,7 +122,7 @@ def replace(
     """Revert everything and apply the module, in one stop of the target."""
     patches = read([payload])
     decide = replacing(patches, policy)
-    return act("replace", opened(target), patches, decide, timeout, strict, notify)
+    return act("replace", target, patches, decide, timeout, strict, notify)
 
 
 def revert(
@@ -129,7 +135,7 @@ def revert(
 ) -> Acted:
     """Take the named patches back, newest first; all of them with `everything`."""
     decide = reverting(names, everything)
-    return act("revert", opened(target), (), decide, timeout, False, notify)
+    return act("revert", target, (), decide, timeout, False, notify)
 
 
 def unload(
@@ -145,16 +151,19 @@ def unload(
         wanted = checked_names(facts) if everything else tuple(names)
         return planner.plan_unload(wanted, facts, DEFAULT_POLICY)
 
-    return act("unload", opened(target), (), decide, DEFAULT_TIMEOUT, False, notify)
+    return act("unload", target, (), decide, DEFAULT_TIMEOUT, False, notify)
 
 
 def status(target: str | Target) -> Status:
-    """What runs now, observed on the target itself."""
+    """What runs now, observed on the target itself. A run that was broken off is
+    named, one that goes on is not."""
     there = opened(target)
     facts = there.facts()
     with Journal(there.state_directory) as journal:
         broken = journal.open_run()
-    return Status(facts, broken.verb if broken else "")
+    if broken is None or lock_holder(there.state_directory) is not None:
+        return Status(facts)
+    return Status(facts, broken.verb)
 
 
 def history(target: str | Target, limit: int = 50) -> History:
@@ -268,7 +277,7 @@ def call(
     """Call a function of the machine in `directory`. Arguments that read as
     integers are integers, all others strings; `returns` is int, string or
     bytes:N. `FaultError` where it faults, and then nothing has changed."""
-    with lock(Path(directory), "machine call"):
+    with lock(state_directory_of(f"emulated:{directory}"), "machine call"):
         machine = open_machine(Path(directory))
         MachineTarget(machine, f"emulated:{directory}", Path(directory))
         return make_call(machine, function, arguments, returns, cpu, budget)
@@ -283,6 +292,12 @@ def read(payloads: Sequence[str | Path]) -> tuple[Patch, ...]:
 
 def opened(target: str | Target) -> Target:
     return open_target(target) if isinstance(target, str) else target
+
+
+def state_directory(target: str | Target) -> Path:
+    if isinstance(target, str):
+        return state_directory_of(target)
+    return target.state_directory
 
 
 def applying(patches: Sequence[Patch], policy: Policy) -> Decide:
@@ -324,7 +339,7 @@ def observe_and_decide(
 
 def act(
     verb: str,
-    target: Target,
+    target: str | Target,
     patches: tuple[Patch, ...],
     decide: Decide,
     timeout: timedelta,
@@ -332,14 +347,17 @@ def act(
     notify: Notify | None,
 ) -> Acted:
     """Plan and carry out under the target's lock, first undoing what an earlier
-    run left half done."""
-    with lock(target.state_directory, verb), Journal(target.state_directory) as journal:
-        recovered = recover(target, journal)
-        planned = observe_and_decide(target, patches, decide)
+    run left half done. The target is opened under the lock: what it was before may
+    be what another process has changed since."""
+    directory = state_directory(target)
+    with lock(directory, verb), Journal(directory) as journal:
+        there = opened(target)
+        recovered = recover(there, journal)
+        planned = observe_and_decide(there, patches, decide)
         if planned.plan.verdict is Verdict.REFUSED or (strict and warned(planned.plan)):
             return Acted(planned, None, recovered=recovered)
-        outcome = carry_out(planned, target, journal, timeout, notify)
-        after = observe(target, patches)
+        outcome = carry_out(planned, there, journal, timeout, notify)
+        after = observe(there, patches)
         return Acted(planned, outcome, changes(planned, after), recovered, after)
 
 

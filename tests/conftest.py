@@ -3,7 +3,7 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -175,3 +175,17 @@ def linux_guest() -> Iterator["Guest"]:
     """Debian's Linux for clouds under QEMU; for tests marked `system`. Shared: leave
     no module behind."""
     yield from _booted("linux")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With LPENGINE_REQUIRE_SYSTEM=1 a system test that is skipped has failed: in CI
+    nothing that was promised may be missing."""
+    report = yield
+    required = os.environ.get("LPENGINE_REQUIRE_SYSTEM") == "1"
+    if required and report.skipped and item.get_closest_marker("system"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but required: {report.longrepr}"
+    return report

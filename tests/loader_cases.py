@@ -24,12 +24,11 @@ def make_patch(
         FunctionSpec(function, size_of(image, function), returns(value))
         for function, value in results.items()
     )
+    fields = {"functions": functions, "metadata": (("name", name),), **more}
     spec = PayloadSpec(
         depends=depends or image.build_id,
         xen_depends=image.build_id,
-        functions=functions,
-        metadata=(("name", name),),
-        **more,  # type: ignore[arg-type]  # the spec's own fields, by name
+        **fields,  # type: ignore[arg-type]  # the spec's own fields, by name
     )
     return read_payload(write_payload(spec), name)
 

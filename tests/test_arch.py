@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lpengine import arch
+from lpengine.arch import x86 as arch
 from lpengine.errors import UsageError
 
 HERE = 0xFFFF82D040300000
@@ -251,6 +251,16 @@ def test_qualified_names_are_symbols() -> None:
 def test_names_the_bad_statement(text: str, bad: str) -> None:
     with pytest.raises(UsageError, match=re.escape(repr(bad))):
         arch.assemble(text, HERE)
+
+
+def test_error_shows_what_was_written() -> None:
+    with pytest.raises(UsageError, match="'push offset there'"):
+        arch.assemble("push offset there", HERE, SYMBOLS)
+
+
+def test_label_hides_symbol() -> None:
+    code = arch.assemble("jmp there\nthere: ret", HERE, SYMBOLS)
+    assert [i.target for i in arch.disassemble(code, HERE)] == [HERE + 2, None]
 
 
 def test_out_of_reach_is_said() -> None:

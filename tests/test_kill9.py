@@ -24,7 +24,7 @@ SOURCES = (
 )
 
 # Every so many lines in the fast run; coprime to the length of loops.
-SAMPLE = 43
+SAMPLE = 59
 
 
 class Sweep:

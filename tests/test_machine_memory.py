@@ -1,7 +1,10 @@
 """Memory of an emulated machine: allocation, protection, transactions."""
 
 import contextlib
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +18,7 @@ from lpengine.machine import EmulatedMachine, Protection
 READ_WRITE = Protection.READ | Protection.WRITE
 READ_EXECUTE = Protection.READ | Protection.EXECUTE
 PAGE = 4096
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -326,3 +330,24 @@ def test_a_call_changes_no_more_than_it_should(
     first = (page - start) // PAGE
     after = machine.read(start, size)
     assert changed_chunks(before, after, PAGE) == (first, first + 1)
+
+
+def test_the_collector_survives_memory_in_cycles() -> None:
+    """In a process of its own: views that lend their bytes once crashed it."""
+    code = (
+        "import gc, mmap\n"
+        "from lpengine.core import Memory, SymbolIndex\n"
+        "gc.disable()\n"
+        "for _ in range(100):\n"
+        "    memory = Memory()\n"
+        "    memory.add(4096, mmap.mmap(-1, 4096))\n"
+        "    memory.itself = memory\n"
+        "    view = memoryview(bytes(48))\n"
+        "    symbols = SymbolIndex(view[:48], 24, view[:1])\n"
+        "    symbols.itself = symbols\n"
+        "del memory, symbols, view\n"
+        "gc.collect()\n"
+    )
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -72,6 +72,13 @@ def test_nameless_undefined_symbol() -> None:
     assert (first.cause, first.errno) == ("unknown-symbol", "ENOENT")
 
 
+def test_empty_name() -> None:
+    """Xen looks it up and finds nothing."""
+    raw = Edit(good_payload()).write(".livepatch.strings", 0, b"\0").done()
+    first = read_payload(raw, "x").violations[0]
+    assert (first.cause, first.errno) == ("old-function-not-found", "ENOENT")
+
+
 def test_all_violations_are_shown_in_the_order_of_the_checks() -> None:
     edit = Edit(good_payload())
     edit.write(".livepatch.funcs", 32, b"\1").set(".ex_table", size=9)

@@ -364,6 +364,15 @@ def test_revert_of_a_patch_with_hooks_of_its_own_warns() -> None:
     assert only(plan, "not-revertible").severity is Severity.WARN
 
 
+def test_who_is_inside_a_patch_keeps_it_on() -> None:
+    here = applied("a", code=Span(0x100000, 0x101000))
+    target = facts(here, busy=(BusyFact("cpu1", "new_f [a]", 0x100010),))
+    for plan in (plan_revert(["a"], target), plan_replace(patch("b"), target)):
+        finding = only(plan, "function-busy")
+        assert (finding.severity, finding.patch) == (Severity.WARN, "a")
+        assert plan.verdict is Verdict.READY
+
+
 def test_unload_goes_from_the_last_loaded() -> None:
     target = facts(loaded("a"), loaded("b", depends="id-a"))
     plan = plan_unload(["a", "b"], target)
@@ -431,7 +440,7 @@ def test_the_digest_binds_what_matters() -> None:
         facts(loaded("b"), applied("a")),
         facts(applied("a"), loaded("b", sha256="other")),
         facts(applied("a"), loaded("b", build_id="other")),
-        facts(applied("a"), loaded("b", reverted=True)),
+        facts(applied("a"), loaded("b", reverted=True, safe_to_reapply=False)),
         replace(target, applied=()),
     ]
     digests = {state_digest(one) for one in (target, *changed)}
@@ -445,6 +454,11 @@ def test_the_digest_leaves_out_what_does_not() -> None:
         target, symbols={}, code={}, busy=(BusyFact("cpu0", "f", F),), target="other:"
     )
     assert state_digest(same) == state_digest(target)
+
+
+def test_the_digest_leaves_out_a_revert_that_can_be_repeated() -> None:
+    once = facts(applied("a"), loaded("b", reverted=True))
+    assert state_digest(once) == state_digest(facts(applied("a"), loaded("b")))
 
 
 def test_plans_carry_the_digest() -> None:

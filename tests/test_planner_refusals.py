@@ -118,6 +118,12 @@ APPLY: list[tuple[str, str, Patch, Facts]] = [
         relocated(4),
         with_symbols(facts(), symbol("data", FAR)),
     ),
+    (
+        "relocation-overflow",
+        "EOVERFLOW",
+        patch(relocations=(PatchRelocation(2, 8, 2, 3, "", 1 << 40),)),
+        facts(),
+    ),
     ("function-too-small", "EINVAL", patch("p", function("short", 3)), facts()),
     (
         "function-too-small",
@@ -144,6 +150,12 @@ APPLY: list[tuple[str, str, Patch, Facts]] = [
         "EOVERFLOW",
         patch(),
         imaged(facts(), patch_area=Span(FAR, FAR + 0x1000)),
+    ),
+    (
+        "function-out-of-reach",
+        "EOVERFLOW",
+        patch("p", function(new_section=0, new_symbol=f"{FAR:#x}")),
+        facts(),
     ),
     ("xen-build-id-mismatch", "EINVAL", patch(image_build_id="bb"), facts()),
     ("no-xen-build-id", "ENODATA", patch(), imaged(facts(), build_id="")),

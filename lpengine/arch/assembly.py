@@ -2,7 +2,7 @@
 
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -106,23 +106,34 @@ def _defined_labels(statements: Sequence[str]) -> set[str]:
     return {match.group(1) for match in found if match}
 
 
-def _first_bad(statements: Sequence[str], address: int) -> tuple[str, str]:
-    """The statement that keystone stumbles over, and what it says. Labels that
-    come later are no mistake."""
+def _known(
+    statements: Sequence[str], symbols: Mapping[str, int], labels: Container[str]
+) -> dict[str, int]:
+    """Those symbols that the text speaks of: an image has many thousands more, and
+    a mapping that finds them may not be able to list them."""
+    words = {word for statement in statements for word in _WORD.findall(statement)}
+    return {w: symbols[w] for w in words if w not in labels and w in symbols}
+
+
+def _first_bad(
+    statements: Sequence[str], shown: Sequence[str], address: int
+) -> tuple[str, str]:
+    """The statement that keystone stumbles over, as the user wrote it, and what it
+    says. Labels that come later are no mistake."""
     for count in range(1, len(statements) + 1):
         try:
             _encode("\n".join(statements[:count]), address)
         except _StatementError as error:
             if not error.missing:
-                return statements[count - 1], error.what
+                return shown[count - 1], error.what
     labels = _defined_labels(statements)
-    for statement in statements:
+    for statement, text in zip(statements, shown, strict=True):
         try:
             _encode(statement, address)
         except _StatementError as error:
             if not labels.intersection(_WORD.findall(statement)):
-                return statement, error.what
-    return "; ".join(statements), "cannot be assembled"
+                return text, error.what
+    return "; ".join(shown), "cannot be assembled"
 
 
 def assemble(
@@ -131,14 +142,18 @@ def assemble(
     """Machine code for Intel-syntax `text` as it has to be at `address`.
 
     Statements end with a line or `;`, comments start with `#` or `//`. `symbols`
-    may be the operands of jumps and calls, immediates, and `[rip + symbol]`.
+    may be the operands of jumps and calls, immediates, and `[rip + symbol]`; a
+    label of the text itself hides a symbol of the same name.
 
     Raises UsageError naming the statement that cannot be assembled.
     """
-    prepared, wanted = _with_placeholders(_statements(text), symbols or {})
+    statements = _statements(text)
+    labels = _defined_labels(statements)
+    known = _known(statements, symbols or {}, labels)
+    prepared, wanted = _with_placeholders(statements, known)
     try:
         code = _encode("\n".join(prepared), address)
     except _StatementError:
-        statement, what = _first_bad(prepared, address)
+        statement, what = _first_bad(prepared, statements, address)
         raise UsageError(f"cannot assemble {statement!r}: {what}") from None
     return _with_displacements(code, address, wanted)

@@ -1,4 +1,4 @@
-"""The x86-64 names the other rooms use, from the three files behind them."""
+"""x86-64, the face of this room: what the other rooms use."""
 
 from lpengine.arch.assembly import assemble
 from lpengine.arch.disassembly import (

@@ -15,6 +15,7 @@ INCONCLUSIVE = 14
 TASKS_PENDING = 20
 ROLLED_BACK = 23
 STUCK = 24
+INTERRUPTED = 130
 
 # A module that is wrong by itself, or not signed as it must be.
 REJECTING_CODES = ("LP-MOD-", "LP-POL-403", "LP-POL-404")
@@ -47,5 +48,11 @@ def of_action(acted: Acted, *, strict: bool = False) -> int:
     if outcome.status == "stuck":
         return STUCK
     if outcome.status in ("rolled-back", "recovered"):
-        return TEMPORARY if isinstance(outcome.cause, BusyError) else ROLLED_BACK
+        return of_cause(outcome.cause)
     return TASKS_PENDING if acted.planned.plan.tasks else DONE
+
+
+def of_cause(cause: BaseException | None) -> int:
+    if isinstance(cause, KeyboardInterrupt):
+        return INTERRUPTED
+    return TEMPORARY if isinstance(cause, BusyError) else ROLLED_BACK

@@ -54,7 +54,9 @@ class Memory:
                     f"{len(view)} bytes at {address:#x} overlap"
                     f" those at {other.address:#x}"
                 )
-        cdata = ffi.from_buffer("uint8_t[]", view, require_writable=True)
+        # From the buffer, not from the view: a view that lends its bytes in turn
+        # crashes CPython 3.11's collector when it is part of a cycle.
+        cdata = ffi.from_buffer("uint8_t[]", buffer, require_writable=True)
         insort(self._windows, _Window(address, len(view), view, cdata))
         self._rebuild()
 

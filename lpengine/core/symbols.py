@@ -7,16 +7,16 @@ from lpengine.errors import InputError, UsageError
 class SymbolIndex:
     """Finds the entries of an ELF64 symbol table by name and by address.
 
-    The buffers are kept alive and must not change. Results are table indexes;
-    entry 0 and symbols of no name are never found. Building it is O(n), whatever
-    the table holds.
+    The buffers are kept alive and must not change; views are copied. Results are
+    table indexes; entry 0 and symbols of no name are never found. Building it is
+    O(n), whatever the table holds.
 
     Raises InputError where a name is not terminated inside `strings`.
     """
 
     def __init__(self, table: Buffer, entry_size: int, strings: Buffer) -> None:
-        self._table = ffi.from_buffer("uint8_t[]", table)
-        self._strings = ffi.from_buffer("uint8_t[]", strings)
+        self._table = ffi.from_buffer("uint8_t[]", _lendable(table))
+        self._strings = ffi.from_buffer("uint8_t[]", _lendable(strings))
         self._count = len(self._table) // entry_size if entry_size > 0 else 0
         made = ffi.new("struct lp_symbols **")
         error = ffi.new("struct lp_error *")
@@ -82,3 +82,9 @@ class SymbolIndex:
         if lib.lp_symbols_file(self._index, index, found) != lib.LP_OK:
             raise UsageError(f"there is no symbol {index}")
         return int(found[0])
+
+
+def _lendable(buffer: Buffer) -> Buffer:
+    """A copy of a view: one that lends its bytes in turn crashes CPython 3.11's
+    collector when it is part of a cycle."""
+    return bytes(buffer) if isinstance(buffer, memoryview) else buffer

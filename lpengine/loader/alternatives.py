@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from struct import Struct
 
 from lpengine.arch.x86 import ENDBR64, nops
-from lpengine.elf import Section
 from lpengine.loader.prepare import Preparation
 from lpengine.loader.refusing import refusal
+from lpengine.patch.xen.payload_file import FileSection
 
 # Xen 4.17.7: 19 words of the public featureset, a synthetic word, a word of bugs.
 FEATURES = (19 + 1 + 1) * 32
@@ -51,7 +51,7 @@ class _Record:
 def apply_alternatives(view: Preparation) -> None:
     """Xen 4.17, prepare_payload and _apply_alternatives (with `force`). Where Xen
     4.17 stops the machine with BUG(), this refuses."""
-    section = view.module.section(".altinstructions")
+    section = view.module.first(".altinstructions")
     if section is None or section.index not in view.placement.addresses:
         return
     if section.size % RECORD.size:
@@ -77,7 +77,7 @@ def apply_alternatives(view: Preparation) -> None:
         _view(view, at + _DONE_OFFSET, 1)[0] = 1
 
 
-def _read_records(view: Preparation, section: Section) -> list[_Record]:
+def _read_records(view: Preparation, section: FileSection) -> list[_Record]:
     start = view.placement.addresses[section.index]
     records = []
     for at in range(start, start + section.size, RECORD.size):
@@ -105,7 +105,7 @@ def _check_positions(view: Preparation, records: list[_Record]) -> None:
         raise refusal(
             "alternatives-without-text", f"{view.name}: alternatives but no code"
         )
-    section = view.module.section(".altinstr_replacement")
+    section = view.module.first(".altinstr_replacement")
     if section is None or section.index not in view.placement.addresses:
         raise refusal(
             "alternatives-without-replacement",
@@ -214,7 +214,7 @@ def _encode_distance(view: Preparation, record: _Record, distance: int) -> bytes
 def sort_exceptions(view: Preparation) -> None:
     """Xen, sort_exception_table: by faulting address; entries hold distances from
     their own fields, so moving one changes it."""
-    section = view.module.section(".ex_table")
+    section = view.module.first(".ex_table")
     if section is None or section.index not in view.placement.addresses:
         return
     if section.size % _EXCEPTION.size:

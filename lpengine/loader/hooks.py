@@ -39,7 +39,7 @@ def find_hooks(view: Preparation) -> tuple[LoadedHook, ...]:
 
 def _read_section(view: Preparation, kind: HookKind) -> list[int]:
     name = f".livepatch.hooks.{kind}"
-    section = view.module.section(name)
+    section = view.module.first(name)
     if section is None:
         return []
     right = (

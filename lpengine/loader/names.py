@@ -39,7 +39,7 @@ class Names:
             if not symbol.is_undefined
         )
         found = sorted((place for place in own if place.address), key=_address)
-        return (*found, *self._from_patches(name))
+        return (*found, *self._brought.get(name, ()))
 
     def find(self, name: str) -> Place | None:
         """What Xen's symbols_lookup_by_name and livepatch_symbols_lookup_by_name
@@ -61,20 +61,22 @@ class Names:
 
     def starting_at(self, address: int) -> tuple[Place, ...]:
         """Every symbol that starts at an address, the image's aliases included."""
-        own = (
-            self._place(symbol)
-            for symbol in self.image.image.symbols
-            if symbol.value + self.image.bias == address
-            and not symbol.is_undefined
-            and symbol.type <= STT_FUNC
-        )
+        own = self._starts.get(address - self.image.bias, ())
         brought = (
             _from_patch(patch, symbol)
             for patch in self.loaded
             for symbol in patch.symbols
             if symbol.address == address
         )
-        return (*own, *brought)
+        return (*(self._place(symbol) for symbol in own), *brought)
+
+    @cached_property
+    def _starts(self) -> dict[int, list[Symbol]]:
+        starts: dict[int, list[Symbol]] = {}
+        for symbol in self.image.image.symbols:
+            if not symbol.is_undefined and symbol.type <= STT_FUNC:
+                starts.setdefault(symbol.value, []).append(symbol)
+        return starts
 
     def end_of(self, address: int) -> int | None:
         """Where the code at an address ends at the latest: the next symbol or the
@@ -107,17 +109,17 @@ class Names:
 
     @cached_property
     def init_spans(self) -> tuple[Span, ...]:
-        """[_sinittext, _einittext) and the .init sections."""
+        """[_sinittext, _einittext) and the .init sections, in order and disjoint."""
         bias = self.image.bias
-        spans = {
-            (section.address + bias, section.address + section.size + bias)
+        spans = [
+            Span(section.address + bias, section.address + section.size + bias)
             for section in self.image.image.sections
             if section.allocated and section.name.startswith(".init.")
-        }
+        ]
         bounds = [self.find(name) for name in ("_sinittext", "_einittext")]
         if bounds[0] and bounds[1]:
-            spans.add((bounds[0].address, bounds[1].address))
-        return tuple(Span(*span) for span in sorted(spans) if span[0] < span[1])
+            spans.append(Span(bounds[0].address, bounds[1].address))
+        return tuple(_join(spans))
 
     @cached_property
     def text(self) -> Span:
@@ -143,11 +145,26 @@ class Names:
             symbol.type == STT_OBJECT,
         )
 
-    def _from_patches(self, name: str) -> Iterator[Place]:
+    @cached_property
+    def _brought(self) -> dict[str, list[Place]]:
+        brought: dict[str, list[Place]] = {}
         for patch in self.loaded:
             for symbol in patch.symbols:
-                if symbol.new and symbol.name == name:
-                    yield _from_patch(patch, symbol)
+                if symbol.new:
+                    place = _from_patch(patch, symbol)
+                    brought.setdefault(symbol.name, []).append(place)
+        return brought
+
+
+def _join(spans: list[Span]) -> Iterator[Span]:
+    last = Span(0, 0)
+    for span in sorted(spans, key=lambda each: (each.start, each.end)):
+        if span.start <= last.end:
+            last = Span(last.start, max(last.end, span.end))
+        else:
+            yield from (last,) if last.end else ()
+            last = span
+    yield from (last,) if last.end else ()
 
 
 def _address(place: Place) -> int:

@@ -7,9 +7,9 @@ within a region the sections in file order at their alignment.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lpengine.elf import Image, Section
 from lpengine.loader.refusing import refusal
 from lpengine.machine.base import Machine, Protection
+from lpengine.patch.xen.payload_file import FileSection, PayloadFile
 
 PAGE = 4096
 
@@ -56,7 +56,7 @@ class Placement:
         return machine.read(address, size) if own is None else bytes(own)
 
 
-def place(module: Image, machine: Machine, name: str) -> Placement:
+def place(module: PayloadFile, machine: Machine, name: str) -> Placement:
     """Allocates the module's pages and copies its sections. `TargetError` for a
     section that is writable and executable, or where memory is short."""
     placed = [s for s in module.sections[1:] if s.allocated]
@@ -66,7 +66,7 @@ def place(module: Image, machine: Machine, name: str) -> Placement:
                 "writable-and-executable",
                 f"{name}: section {section.name} is writable and executable",
             )
-    chosen: tuple[tuple[Protection, Callable[[Section], bool]], ...] = (
+    chosen: tuple[tuple[Protection, Callable[[FileSection], bool]], ...] = (
         (_CODE, lambda section: section.executable),
         (_DATA, lambda section: section.writable),
         (_CONSTANTS, lambda section: not section.executable and not section.writable),
@@ -81,21 +81,21 @@ def place(module: Image, machine: Machine, name: str) -> Placement:
     return _fill(module, machine.allocate(size), size, layouts)
 
 
-def _lay_out(sections: list[Section]) -> tuple[int, list[tuple[Section, int]]]:
+def _lay_out(sections: list[FileSection]) -> tuple[int, list[tuple[FileSection, int]]]:
     used = 0
     offsets = []
     for section in sections:
-        used = _round_up(used, max(section.alignment, 1))
+        used = _round_up(used, max(section.raw.alignment, 1))
         offsets.append((section, used))
         used += section.size
     return used, offsets
 
 
 def _fill(
-    module: Image,
+    module: PayloadFile,
     start: int,
     size: int,
-    layouts: list[tuple[Protection, int, list[tuple[Section, int]]]],
+    layouts: list[tuple[Protection, int, list[tuple[FileSection, int]]]],
 ) -> Placement:
     regions = []
     addresses: dict[int, int] = {}
@@ -105,8 +105,8 @@ def _fill(
         for section, offset in offsets:
             addresses[section.index] = position + offset
             if not section.zero_filled:
-                content = module.section_data(section)
-                data[offset : offset + section.size] = content
+                content = module.contents(section, 0, section.size)
+                data[offset : offset + len(content)] = content
         regions.append(Region(position, data, protection))
         position += len(data)
     return Placement(start, size, layouts[0][1], tuple(regions), addresses)

@@ -5,13 +5,13 @@ from itertools import pairwise
 from struct import Struct
 
 from lpengine.arch.x86 import boundaries, is_padding, starts_with_endbr
-from lpengine.elf import Image
 from lpengine.errors import TargetError
 from lpengine.loader.names import Names, Place
 from lpengine.loader.place import Placement
 from lpengine.loader.refusing import refusal
 from lpengine.loader.stack import LoadedFunction, Stack, read_pristine
 from lpengine.machine.base import Machine
+from lpengine.patch.xen.payload_file import PayloadFile
 
 FUNCTIONS_SECTION = ".livepatch.funcs"
 RECORD = Struct("<QQQIIB39xB31s")
@@ -33,7 +33,7 @@ class Preparation:
     """Everything that the checks of one module look at."""
 
     name: str
-    module: Image
+    module: PayloadFile
     placement: Placement
     machine: Machine
     names: Names
@@ -74,7 +74,7 @@ class Preparation:
 def prepare_functions(view: Preparation) -> tuple[LoadedFunction, ...]:
     """Xen 4.17, prepare_payload: the records in order, each wholly checked before
     the next. Looked-up addresses are stored in the records, as Xen does."""
-    section = view.module.section(FUNCTIONS_SECTION)
+    section = view.module.first(FUNCTIONS_SECTION)
     if section is None:
         return ()
     if section.index not in view.placement.addresses:
@@ -128,9 +128,7 @@ def _find_old(view: Preparation, name: str, where: str) -> int:
 
 
 def _first_bytes(view: Preparation, function: LoadedFunction) -> bytes:
-    if not view.names.starting_at(function.old_address) and not view.names.at(
-        function.old_address
-    ):
+    if view.names.at(function.old_address) is None:
         raise refusal(
             "wrong-old-size",
             f"{view.name}: no function is at {function.old_address:#x}",
@@ -187,6 +185,10 @@ def check_targets(view: Preparation, functions: tuple[LoadedFunction, ...]) -> N
 
 
 def _check_size(view: Preparation, function: LoadedFunction, where: str) -> None:
+    nearest = view.names.at(function.old_address)
+    if nearest and _is_at_start(*nearest) and _size_fits(view, nearest[0], function):
+        return
+    # Other names of the same code may have other sizes.
     places = view.names.starting_at(function.old_address)
     code = [place for place in places if not place.is_data]
     if not code:
@@ -201,6 +203,10 @@ def _check_size(view: Preparation, function: LoadedFunction, where: str) -> None
             f"{where}: old size {function.old_size}, the function has"
             f" {max(place.size for place in code)}",
         )
+
+
+def _is_at_start(place: Place, offset: int) -> bool:
+    return offset == 0 and not place.is_data
 
 
 def _size_fits(view: Preparation, place: Place, function: LoadedFunction) -> bool:

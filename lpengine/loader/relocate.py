@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from lpengine import core
-from lpengine.elf import Image, Section
 from lpengine.elf.constants import (
     R_X86_64_64,
     R_X86_64_NONE,
@@ -11,13 +10,13 @@ from lpengine.elf.constants import (
     R_X86_64_PLT32,
     SHT_REL,
     SHT_RELA,
-    SHT_SYMTAB,
 )
 from lpengine.elf.layout import RELA
 from lpengine.errors import TargetError
 from lpengine.loader.place import Placement
 from lpengine.loader.refusing import refusal
 from lpengine.loader.resolve import Resolved
+from lpengine.patch.xen.payload_file import FileSection, PayloadFile
 
 SUPPORTED = (R_X86_64_NONE, R_X86_64_64, R_X86_64_PC32, R_X86_64_PLT32)
 
@@ -33,21 +32,21 @@ class _Bad:
 
 
 def relocate(
-    module: Image, placement: Placement, resolved: Resolved, name: str
+    module: PayloadFile, placement: Placement, resolved: Resolved, name: str
 ) -> None:
     """Xen 4.17, livepatch_elf_perform_relocs: sections in file order, and in each
     the first record that cannot be applied is the one that is named."""
-    symbols = next(s.index for s in module.sections if s.type == SHT_SYMTAB)
+    symbols = module.symbol_table.index if module.symbol_table else 0
     for section in module.sections:
-        if section.type not in (SHT_RELA, SHT_REL):
+        if section.raw.type not in (SHT_RELA, SHT_REL):
             continue
-        base = placement.addresses.get(section.info)
+        base = placement.addresses.get(section.raw.info)
         if base is None:
             continue
-        if section.link != symbols:
+        if section.raw.link != symbols:
             raise refusal(
                 "relocation-link",
-                f"{name}: {section.name} uses symbol table {section.link},"
+                f"{name}: {section.name} uses symbol table {section.raw.link},"
                 f" needed: {symbols}",
             )
         if section.size:
@@ -55,17 +54,19 @@ def relocate(
 
 
 def _relocate_section(
-    module: Image,
-    section: Section,
+    module: PayloadFile,
+    section: FileSection,
     placement: Placement,
     resolved: Resolved,
     name: str,
 ) -> None:
     _check_header(section, name)
-    records = _pack_records(bytes(module.section_data(section)), section.entry_size)
+    records = _pack_records(
+        module.contents(section, 0, section.size), section.raw.entry_size
+    )
     bad = _find_bad(records, section, resolved, name)
     usable = bad.index if bad else len(records) // RELA.size
-    base = module.sections[section.info]
+    base = module.sections[section.raw.info]
     address = placement.addresses[base.index]
     content = placement.view(address, base.size)
     assert content is not None, "a placed section lies inside its region"
@@ -86,15 +87,15 @@ def _relocate_section(
         raise bad.error
 
 
-def _check_header(section: Section, name: str) -> None:
-    needed = RELA.size if section.type == SHT_RELA else _REL_SIZE
-    if section.entry_size < needed or section.size % section.entry_size:
+def _check_header(section: FileSection, name: str) -> None:
+    needed = RELA.size if section.raw.type == SHT_RELA else _REL_SIZE
+    if section.raw.entry_size < needed or section.size % section.raw.entry_size:
         raise refusal(
             "relocation-header",
             f"{name}: {section.name} has {section.size} bytes in records of"
-            f" {section.entry_size}, needed: whole records of at least {needed}",
+            f" {section.raw.entry_size}, needed: whole records of at least {needed}",
         )
-    if section.type == SHT_REL:
+    if section.raw.type == SHT_REL:
         raise refusal(
             "rel-unsupported",
             f"{name}: {section.name} has relocations without addends (SHT_REL)",
@@ -109,7 +110,7 @@ def _pack_records(data: bytes, entry_size: int) -> bytes:
 
 
 def _find_bad(
-    records: bytes, section: Section, resolved: Resolved, name: str
+    records: bytes, section: FileSection, resolved: Resolved, name: str
 ) -> _Bad | None:
     """Xen, arch_livepatch_perform_rela: the checks that need no arithmetic."""
     for index, (_, kind, symbol, _) in enumerate(RELA.iter_unpack(records)):

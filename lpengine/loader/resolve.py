@@ -3,17 +3,20 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lpengine.elf import Image, Symbol
 from lpengine.elf.constants import (
     SHF_MERGE,
+    SHN_ABS,
+    SHN_COMMON,
     SHN_LORESERVE,
     SHN_UNDEF,
     STT_FUNC,
 )
+from lpengine.elf.layout import RawSymbol
 from lpengine.loader.names import Names
 from lpengine.loader.place import Placement
 from lpengine.loader.refusing import refusal
 from lpengine.loader.stack import LoadedSymbol
+from lpengine.patch.xen.payload_file import PayloadFile
 
 
 @dataclass(frozen=True)
@@ -26,24 +29,27 @@ class Resolved:
     init: tuple[str, ...]
 
 
-def resolve(module: Image, placement: Placement, names: Names, name: str) -> Resolved:
+def resolve(
+    module: PayloadFile, placement: Placement, names: Names, name: str
+) -> Resolved:
     """Xen 4.17, livepatch_elf_resolve_symbols. `TargetError` for the first symbol
     that has no value here."""
     values = [0]
     ignored = set()
     init = []
-    for index in range(1, len(module.symbols)):
-        symbol = module.symbols[index]
+    for index in range(1, module.symbol_count):
+        symbol = module.symbol(index)
+        label = module.symbol_name(symbol)
         section = symbol.section_index
         if section == SHN_UNDEF:
-            address = _find_undefined(symbol, names, name)
+            address = _find_undefined(label, names, name)
             if names.is_init(address):
-                init.append(symbol.name)
+                init.append(label)
             values.append(address)
-        elif symbol.is_absolute:
+        elif section == SHN_ABS:
             values.append(symbol.value)
         else:
-            _refuse_section(symbol, module, name)
+            _refuse_section(section, label, module, name)
             if section not in placement.addresses:
                 ignored.add(index)
             base = placement.addresses.get(section, 0)
@@ -51,30 +57,28 @@ def resolve(module: Image, placement: Placement, names: Names, name: str) -> Res
     return Resolved(tuple(values), frozenset(ignored), tuple(init))
 
 
-def _find_undefined(symbol: Symbol, names: Names, name: str) -> int:
-    found = names.find(symbol.name)
+def _find_undefined(symbol: str, names: Names, name: str) -> int:
+    found = names.find(symbol)
     if found is None:
-        raise refusal("unknown-symbol", f"{name}: unknown symbol {symbol.name}")
+        raise refusal("unknown-symbol", f"{name}: unknown symbol {symbol}")
     return found.address
 
 
-def _refuse_section(symbol: Symbol, module: Image, name: str) -> None:
-    section = symbol.section_index
-    if symbol.is_common:
-        raise refusal("common-symbol", f"{name}: common symbol {symbol.name}")
-    reserved = section >= SHN_LORESERVE or symbol.extended
-    if reserved or section >= len(module.sections):
-        errno = "EOPNOTSUPP" if reserved else "EINVAL"
+def _refuse_section(section: int, symbol: str, module: PayloadFile, name: str) -> None:
+    if section == SHN_COMMON:
+        raise refusal("common-symbol", f"{name}: common symbol {symbol}")
+    if section >= min(SHN_LORESERVE, len(module.sections)):
+        errno = "EOPNOTSUPP" if section >= SHN_LORESERVE else "EINVAL"
         raise refusal(
             "symbol-section",
-            f"{name}: symbol {symbol.name} is in section {section:#x},"
-            f" of {len(module.sections)}",
+            f"{name}: symbol {symbol} is in section {section:#x}, of"
+            f" {len(module.sections)}",
             errno=errno,
         )
 
 
 def collect_symbols(
-    module: Image,
+    module: PayloadFile,
     resolved: Resolved,
     replacements: Iterable[int],
     names: Names,
@@ -84,31 +88,29 @@ def collect_symbols(
     One that does not name replacement code must be new to the machine."""
     overriding = frozenset(replacements)
     collected = []
-    for index in range(1, len(module.symbols)):
-        symbol = module.symbols[index]
-        if not _registers(module, symbol):
+    for index in range(1, module.symbol_count):
+        symbol = module.symbol(index)
+        label = module.symbol_name(symbol)
+        if not _registers(module, symbol, label):
             continue
         value = resolved.values[index]
         new = value not in overriding
-        owner = names.find(symbol.name) if new else None
+        owner = names.find(label) if new else None
         if owner is not None:
             where = f"patch {owner.owner}" if owner.owner else "the image"
             raise refusal(
                 "duplicate-symbol",
-                f"{name}: symbol {symbol.name} is new, but {where} has it too",
+                f"{name}: symbol {label} is new, but {where} has it too",
             )
         collected.append(
-            LoadedSymbol(symbol.name, value, symbol.size, new, symbol.type == STT_FUNC)
+            LoadedSymbol(label, value, symbol.size, new, symbol.type == STT_FUNC)
         )
     return tuple(collected)
 
 
-def _registers(module: Image, symbol: Symbol) -> bool:
+def _registers(module: PayloadFile, symbol: RawSymbol, name: str) -> bool:
     """Xen, is_payload_symbol."""
-    if symbol.section_index == SHN_UNDEF:
+    section = module.section_of(symbol)
+    if section is None or not section.allocated or not name:
         return False
-    if symbol.section_index >= len(module.sections) or not symbol.name:
-        return False
-    section = module.sections[symbol.section_index]
-    merged = bool(section.flags & SHF_MERGE)
-    return section.allocated and not (merged and symbol.name.startswith(".L"))
+    return not (section.raw.flags & SHF_MERGE and name.startswith(".L"))

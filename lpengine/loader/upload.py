@@ -5,8 +5,6 @@ with a module the one that Xen would name is named. What Xen 4.17 takes and dies
 is refused last, or where going on makes no sense.
 """
 
-from lpengine.elf import Image, parse_image
-from lpengine.errors import ElfError
 from lpengine.loader.alternatives import apply_alternatives, sort_exceptions
 from lpengine.loader.hooks import find_hooks
 from lpengine.loader.names import Names
@@ -18,6 +16,10 @@ from lpengine.loader.resolve import Resolved, collect_symbols, resolve
 from lpengine.loader.stack import Loaded, LoadedFunction, Stack
 from lpengine.machine.base import Machine
 from lpengine.patch.model import Patch
+from lpengine.patch.xen.payload_file import PayloadFile
+from lpengine.patch.xen.rules_header import read_header
+from lpengine.patch.xen.rules_sections import read_file
+from lpengine.patch.xen.violations import Violations
 
 _UPLOAD = ("bad-name", "payload-empty", "payload-too-large")
 _FORMAT = (
@@ -67,12 +69,15 @@ def upload(patch: Patch, machine: Machine, stack: Stack) -> Loaded:
     return loaded
 
 
-def _parse(patch: Patch) -> Image:
-    try:
-        return parse_image(patch.raw, patch.name)
-    except ElfError as error:
+def _parse(patch: Patch) -> PayloadFile:
+    """The file as Xen sees it. What is wrong with its form was refused before."""
+    found = Violations()
+    header = read_header(patch.raw, found)
+    module = read_file(patch.raw, header, found) if header else None
+    if module is None:
         refuse_violations(patch, (violation.cause for violation in patch.violations))
-        raise refusal("header-invalid", error.message) from error
+        raise refusal("header-invalid", f"{patch.name}: cannot be read")
+    return module
 
 
 def _prepare(patch: Patch, view: Preparation, resolved: Resolved) -> Loaded:

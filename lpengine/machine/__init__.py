@@ -1,7 +1,8 @@
 """Memory and CPUs that the engine itself patches."""
 
 from lpengine.machine.base import Machine, MappedImage, Protection, StoppedCpu
-from lpengine.machine.emulated import EmulatedMachine, create_machine, open_machine
+from lpengine.machine.directory import create_machine, open_machine
+from lpengine.machine.emulated import EmulatedMachine
 from lpengine.machine.processors import PendingCall
 
 __all__ = [

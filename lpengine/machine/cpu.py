@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from ctypes import c_void_p
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakMethod
 
 import unicorn
 from unicorn import unicorn_const as uc
@@ -98,8 +99,20 @@ class Cpu:
         self._reset_state = self._uc.context_save()
         self._run_first_block()
 
-    def _hook(self, kind: int, callback: Callable[..., Any]) -> int:
-        return int(self._uc.hook_add(kind, callback))
+    def _hook(
+        self, kind: int, callback: Callable[..., Any], address: int | None = None
+    ) -> int:
+        """The engine refers to a CPU weakly: memory that is gigabytes wide should
+        not have to wait for the collector."""
+        method = WeakMethod(callback)
+
+        def call(*arguments: Any) -> Any:
+            bound = method()
+            return bound(*arguments) if bound else False
+
+        if address is None:
+            return int(self._uc.hook_add(kind, call))
+        return int(self._uc.hook_add(kind, call, None, address, address))
 
     def _map(self) -> None:
         for region in self._memory.regions:
@@ -271,7 +284,7 @@ class Cpu:
 
     def _hook_objectionable(self) -> None:
         for address in self._unhooked:
-            self._uc.hook_add(uc.UC_HOOK_CODE, self._refused, None, address, address)
+            self._hook(uc.UC_HOOK_CODE, self._refused, address)
             self.forget(address, 1)
         self._hooked.update(self._unhooked)
         self._unhooked.clear()

@@ -3,14 +3,12 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lpengine import core
 from lpengine.arch.x86 import ENDBR64
 from lpengine.core import Redirection, Site
-from lpengine.elf import Image, open_image
+from lpengine.elf import Image
 from lpengine.errors import FaultError, LpengineError, NotFoundError, UsageError
 from lpengine.machine.abi import Argument
 from lpengine.machine.base import MappedImage, Protection, StoppedCpu
@@ -19,13 +17,8 @@ from lpengine.machine.layout import MAX_CPUS, PAGE, lay_out
 from lpengine.machine.memory import GuestMemory
 from lpengine.machine.processors import BUDGET, PendingCall, Processors
 from lpengine.machine.store import (
-    FORMAT,
-    Description,
     State,
     Store,
-    check_vacant,
-    create_store,
-    open_store,
 )
 
 if TYPE_CHECKING:
@@ -105,6 +98,10 @@ class EmulatedMachine:
 
     @property
     def record(self) -> bytes:
+        """TargetError where another process has changed the machine: whoever decides
+        by what it holds must not decide by what it held."""
+        if self._store and not self._in_transaction:
+            self._store.check_unchanged()
         return self._record
 
     @record.setter
@@ -372,44 +369,3 @@ class EmulatedMachine:
             self._forget_pages(self._memory.rollback())
         known = _EXTRA.match(extra)
         return f"{major}.{minor}{known[0] if known else ''}"
-
-
-def create_machine(
-    directory: Path,
-    image_path: Path,
-    *,
-    cpus: int = 1,
-    features: Sequence[int] = (),
-) -> EmulatedMachine:
-    """A machine in a directory that must not exist yet, or be empty; made at once
-    or not at all. NotFoundError without an image, UsageError for the directory."""
-    check_vacant(directory)
-    image = open_image(image_path)
-    fresh = EmulatedMachine.from_image(image, cpus=cpus, features=features)
-    content = bytes(image.data)
-    description = Description(
-        format=FORMAT,
-        created_by="lpengine",
-        image_sha256=sha256(content).hexdigest(),
-        build_id=image.build_id,
-        cpus=cpus,
-        features=tuple(sorted(set(features))),
-        version=fresh.version,
-    )
-    create_store(directory, content, description)
-    return open_machine(directory)
-
-
-def open_machine(directory: Path) -> EmulatedMachine:
-    """NotFoundError where there is none, InputError where a file is damaged."""
-    store, image, layout, state = open_store(directory)
-    memory = GuestMemory(image, layout)
-    memory.adopt(state.allocations, state.protections, state.pages)
-    return EmulatedMachine(
-        image,
-        memory,
-        features=store.description.features,
-        version=store.description.version,
-        store=store,
-        state=state,
-    )

@@ -60,7 +60,8 @@ class FaultReporter:
 
     def _below_a_stack(self, address: int) -> bool:
         first = self._memory.layout.stack(0)
-        stacks = Span(first.start - STACK_SIZE, first.start + MAX_CPUS * 2 * STACK_SIZE)
+        last = self._memory.layout.stack(MAX_CPUS)
+        stacks = Span(first.start - STACK_SIZE, last.start)
         return address in stacks and not self._memory.exists(address)
 
     def _code_lines(self, address: int) -> list[str]:

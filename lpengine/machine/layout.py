@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lpengine.elf import Image, Segment
 from lpengine.elf.constants import PF_X, PT_LOAD
-from lpengine.errors import InputError
+from lpengine.errors import ElfError, InputError
 
 PAGE = 4096
 MAX_CPUS = 64
@@ -94,21 +94,46 @@ def loaded_segments(image: Image) -> tuple[Segment, ...]:
 
 
 def lay_out(image: Image, cpus: int) -> Layout:
-    """The layout for an image. InputError where it has nothing to load or needs
-    more than the reach of a near jump."""
+    """The layout for an image. InputError where it has nothing to load or a near
+    jump would not reach all of it, ElfError where a segment cannot be."""
     segments = sorted(loaded_segments(image), key=lambda each: each.virtual_address)
     if not segments:
         raise InputError(
             f"{image.path}: has no segment to load",
             hint="a linked image is needed, such as xen-syms or vmlinux",
         )
+    for each in segments:
+        _check(image, each)
     images = tuple(_clusters(segments))
     text = max(images, key=lambda span: _code_in(span, segments))
-    start = -(-text.end // _LARGE_PAGE) * _LARGE_PAGE
-    patch_area = Span(start, text.start + _REACH)
+    patch_area, arena = _patch_area(images, text), _arena(images, text)
     if any(span.size > _REACH // 2 for span in images) or patch_area.size <= 0:
-        raise InputError(f"{image.path}: segments are more than 512 MiB apart or long")
-    return Layout(images, text, patch_area, _arena(images, text), cpus)
+        raise InputError(f"{image.path}: a segment is larger than 512 MiB")
+    if not arena:
+        raise InputError(f"{image.path}: leaves no address space for stacks")
+    return Layout(images, text, patch_area, arena, cpus)
+
+
+def _check(image: Image, segment: Segment) -> None:
+    end = segment.offset + segment.file_size
+    if end > len(image.data) or segment.file_size > segment.memory_size:
+        what = f"segment {segment.index} has no {segment.file_size} bytes"
+        raise ElfError(image.path, segment.offset, what)
+    if segment.end > 1 << 64:
+        what = f"segment {segment.index} ends at {segment.end:#x}"
+        raise ElfError(image.path, segment.offset, what)
+
+
+def _patch_area(images: Sequence[Span], text: Span) -> Span:
+    """From behind the text to the next image span, or as far as one may go."""
+    start = -(-text.end // _LARGE_PAGE) * _LARGE_PAGE
+    above = (span.start for span in images if span.start >= text.end)
+    return Span(start, min(text.start + _REACH, _limit(text), *above))
+
+
+def _limit(text: Span) -> int:
+    """The end of the half of the address space that the text is in."""
+    return _CANONICAL_LOW if text.start < _CANONICAL_LOW else 1 << 64
 
 
 def _clusters(segments: Sequence[Segment]) -> Iterator[Span]:
@@ -116,8 +141,6 @@ def _clusters(segments: Sequence[Segment]) -> Iterator[Span]:
     current: Span | None = None
     for each in segments:
         start, end = page_of(each.virtual_address), -page_of(-each.end)
-        if each.end > 1 << 64:
-            raise InputError(f"segment {each.index} wraps around the address space")
         if current and start - current.end < _LARGE_PAGE:
             current = Span(current.start, max(current.end, end))
         else:
@@ -136,14 +159,13 @@ def _code_in(span: Span, segments: Sequence[Segment]) -> int:
     )
 
 
-def _arena(images: Sequence[Span], text: Span) -> Span:
+def _arena(images: Sequence[Span], text: Span) -> Span | None:
     """A free span far from the image, in the same half of the address space."""
-    limit = _CANONICAL_LOW if text.start < _CANONICAL_LOW else 1 << 64
     base = text.start & -(1 << 30)
     for step in (1, -1, 2, -2, 3, -3):
         start = base + step * _ARENA_DISTANCE
         span = Span(start, start + (1 << 30))
         clear = all(span.end <= i.start - _REACH or i.end <= span.start for i in images)
-        if start > 0 and span.end < limit and clear:
+        if start > 0 and span.end < _limit(text) and clear:
             return span
-    raise InputError("no free address space around the image for stacks")
+    return None

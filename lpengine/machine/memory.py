@@ -171,9 +171,10 @@ class GuestMemory:
 
     def about_to_write(self, address: int, size: int) -> None:
         """Save what the range holds, for `rollback` and `changes`."""
+        if address in self.layout.arena:
+            return
         for page in pages_of(address, size):
-            if page not in self.layout.arena:
-                self._save(page)
+            self._save(page)
 
     def _save(self, page: int) -> None:
         self.changed.add(page)

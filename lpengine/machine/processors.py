@@ -126,8 +126,8 @@ class Processors:
         stack, scratch = self._layout.stack(index), self._layout.scratch(index)
         top = stack.end - STACK_RESERVED
         frame = build_frame(arguments, self._layout.return_address, top, scratch)
-        self._memory.write(top, bytes(STACK_RESERVED))
-        self._memory.write(frame.stack_pointer, frame.stack)
+        content = frame.stack.ljust(stack.end - frame.stack_pointer, b"\0")
+        self._memory.write(frame.stack_pointer, content)
         if frame.scratch:
             self._memory.write(scratch.start, frame.scratch)
         self._cpu(index).begin(function, frame.registers, frame.stack_pointer)

@@ -135,13 +135,28 @@ class Store:
     """The directory of one machine, open."""
 
     def __init__(self, directory: Path, description: Description) -> None:
+        """Before the state is read: what comes later is then noticed as a change."""
         self.directory = directory
         self.description = description
         self._seen = self._stamp()
 
     def _stamp(self) -> tuple[int, ...]:
-        status = (self.directory / "state").stat()
+        try:
+            status = (self.directory / "state").stat()
+        except OSError:
+            # Reading it says so, in better words.
+            return ()
         return status.st_ino, status.st_mtime_ns, status.st_size
+
+    def check_unchanged(self) -> None:
+        """TargetError where another process has changed the machine since."""
+        if self._stamp() != self._seen:
+            raise TargetError(
+                f"{self.directory}: another process has changed the machine",
+                cause="machine-changed",
+                errno="EBUSY",
+                hint="open it again",
+            )
 
     def commit(self, state: State) -> None:
         """Make a state the machine's. TargetError where it could not be written or
@@ -149,16 +164,9 @@ class Store:
         path, new = self.directory / "state", self.directory / "state.new"
         content = encode_state(state, self.description.digest)
         try:
-            if self._stamp() != self._seen:
-                raise TargetError(
-                    f"{self.directory}: another process has changed the machine",
-                    cause="machine-changed",
-                    errno="EBUSY",
-                    hint="open it again",
-                )
+            self.check_unchanged()
             _write_synced(new, content)
             new.replace(path)
-            _sync(self.directory)
             self._seen = self._stamp()
         except OSError as error:
             raise TargetError(
@@ -166,6 +174,10 @@ class Store:
                 cause="machine-not-written",
                 errno="EIO",
             ) from error
+        # It is the machine's state from here on, also where this fails: a power cut
+        # may then bring back the state before, which is whole too.
+        with suppress(OSError):
+            _sync(self.directory)
 
 
 def _write_synced(path: Path, content: bytes) -> None:
@@ -236,8 +248,8 @@ def open_store(directory: Path) -> tuple[Store, Image, Layout, State]:
     image = parse_image(content, str(directory / "image"))
     layout = lay_out(image, description.cpus)
     path = directory / "state"
-    raw = _read(path)
     store = Store(directory, description)
+    raw = _read(path)
     try:
         state = decode_state(raw, layout, description.digest)
     except (ValueError, msgspec.DecodeError) as error:

@@ -1,6 +1,6 @@
 """From patches and facts to a plan: one function a verb."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from lpengine.patch.model import Patch
@@ -21,7 +21,7 @@ from lpengine.planner.plan import (
 from lpengine.planner.rules import RULES, Rule, RuleSet, linux_state, permission, state
 from lpengine.planner.rules.form import well_formed
 from lpengine.planner.rules.identity import fits_on_image, fits_on_stack
-from lpengine.planner.rules.quiet import no_waitqueues
+from lpengine.planner.rules.quiet import no_waitqueues, patch_idle
 from lpengine.planner.sites import label
 from lpengine.planner.situation import (
     Situation,
@@ -31,6 +31,9 @@ from lpengine.planner.situation import (
     observe,
     without,
 )
+
+# Thousands of the same tell a user nothing.
+MOST_OF_ONE_CAUSE = 16
 
 
 def plan_apply(
@@ -156,7 +159,23 @@ def judged(
         for rule, finding in found
         if rule is not well_formed or (finding.cause, finding.subject) not in better
     )
-    return by_record(patch, left)
+    return at_most(MOST_OF_ONE_CAUSE, by_record(patch, left))
+
+
+def at_most(most: int, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The first ones of every cause; the last of them says how many there are."""
+    groups: dict[str, list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault(finding.cause, []).append(finding)
+    return tuple(one for group in groups.values() for one in cut(most, group))
+
+
+def cut(most: int, group: list[Finding]) -> list[Finding]:
+    if len(group) <= most:
+        return group
+    last = group[most - 1]
+    evidence = {**last.evidence, "in_all": len(group)}
+    return [*group[: most - 1], replace(last, evidence=evidence)]
 
 
 def by_record(patch: Patch, findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -220,10 +239,16 @@ def takes_off_all(situation: Situation, patch: Patch) -> tuple[Finding, ...]:
     known = [one for one in applied if one is not None]
     vetoing = [patch.name] if patch.has_vetoing_hooks else []
     vetoing += [one.name for one in known if one.vetoing_hooks]
-    findings = [state.hard_to_revert(one) for one in known if one.irreversible]
+    findings = [finding for one in known for finding in coming_off(one, situation)]
     if vetoing:
         findings.append(state.vetoing(patch.name, vetoing))
     return tuple(findings)
+
+
+def coming_off(one: LoadedPatch, situation: Situation) -> Iterator[Finding]:
+    yield from patch_idle(one, situation)
+    if one.irreversible:
+        yield state.hard_to_revert(one)
 
 
 def plan_revert(
@@ -260,8 +285,8 @@ def take_off(draft: Draft, name: str) -> Draft:
     one = situation.found(name)
     if above and situation.facts.capabilities.ordered:
         draft = found(draft, state.not_on_top(name, tuple(reversed(above))))
-    elif one is not None and one.irreversible:
-        draft = found(draft, state.hard_to_revert(one))
+    if one is not None:
+        draft = found(draft, *coming_off(one, situation))
     left = tuple(other for other in situation.applied if other != name)
     return step(draft, replace(situation, applied=left), Revert(name))
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from lpengine.planner.facts import Facts, LoadedPatch
+from lpengine.planner.facts import Facts, LoadedPatch, PatchState
 
 
 def state_digest(facts: Facts) -> str:
@@ -20,4 +20,7 @@ def state_digest(facts: Facts) -> str:
 
 
 def binding(one: LoadedPatch) -> list[str | bool]:
-    return [one.name, one.build_id, one.sha256, str(one.state), one.reverted]
+    """That it was reverted before matters only where it cannot be applied again."""
+    spent = one.reverted and not one.safe_to_reapply
+    spent = spent and one.state is PatchState.CHECKED
+    return [one.name, one.build_id, one.sha256, str(one.state), spent]

@@ -32,7 +32,7 @@ class Capabilities:
 
     `relocations` are the ELF relocation types it applies, `far_jumps` whether it
     may use the 14-byte jump, `stacking` whether patches depend on one another by
-    build id, `features` how many CPU feature bits its alternatives may name, and
+    build id, `features` how many CPU feature bits its alternatives may name,
     `careful` whether it checks what real hypervisors forget (an emulated machine
     does; a real one dies of it), and `interface_known` whether it speaks a version
     of the patching interface that this engine knows. `format` is that of the modules
@@ -90,9 +90,10 @@ class PatchedFunction:
 class LoadedPatch:
     """A patch that is on the target. `functions` are the spans of the old
     functions it redirects, `symbols` the names it brought, `status` the errno of
-    its last action ("" = success). On Linux `patched` has the functions, `states`
-    the system states it has changed (None where that is not known), and `pinned`
-    that a forced transition keeps its code in the kernel for ever."""
+    its last action ("" = success), `code` where its own code lies (empty where that
+    is not known). On Linux `patched` has the functions, `states` the system states it
+    has changed (None where that is not known), and `pinned` that a forced transition
+    keeps its code in the kernel for ever."""
 
     name: str
     build_id: str
@@ -107,6 +108,7 @@ class LoadedPatch:
     functions: tuple[Span, ...] = ()
     symbols: tuple[str, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
+    code: Span = Span(0, 0)
     patched: tuple[PatchedFunction, ...] = ()
     states: tuple[SystemState, ...] | None = None
     pinned: bool = False

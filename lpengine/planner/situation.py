@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from lpengine.arch.x86 import starts_with_endbr
 from lpengine.patch.model import FunctionPatch, HookKind, Patch
@@ -60,21 +61,31 @@ class Situation:
     def symbols(self, name: str) -> tuple[SymbolFact, ...]:
         """Every place where `name` is: the image's first, as Xen looks it up
         (symbols_lookup_by_name, then livepatch_symbols_lookup_by_name)."""
-        names = {one.name for one in self.loaded}
-        fresh = {patch.name for patch in self.planned}
         here = [
             fact
             for fact in self.facts.symbols.get(name, ())
-            if not fact.owner or (fact.owner in names and fact.owner not in fresh)
+            if not fact.owner or fact.owner in self.settled
         ]
         here.sort(key=lambda fact: bool(fact.owner))
-        here += [
-            SymbolFact(name, UNPLACED, symbol.size, True, owner=patch.name)
-            for patch in self.planned
-            for symbol in patch.new_symbols
-            if symbol.name == name
-        ]
-        return tuple(here)
+        return (*here, *self.coming.get(name, ()))
+
+    @cached_property
+    def settled(self) -> frozenset[str]:
+        """The loaded patches that the target has been asked about."""
+        fresh = {patch.name for patch in self.planned}
+        return frozenset(one.name for one in self.loaded) - fresh
+
+    @cached_property
+    def coming(self) -> Mapping[str, tuple[SymbolFact, ...]]:
+        """What patches bring that earlier steps of the plan load."""
+        found: dict[str, tuple[SymbolFact, ...]] = {}
+        for patch in self.planned:
+            for symbol in patch.new_symbols:
+                fact = SymbolFact(
+                    symbol.name, UNPLACED, symbol.size, True, owner=patch.name
+                )
+                found[symbol.name] = (*found.get(symbol.name, ()), fact)
+        return found
 
     def code(self, address: int) -> CodeFact | None:
         return self.facts.code.get(address)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from lpengine.arch import Instruction, disassemble
+from lpengine.arch.x86 import Instruction, disassemble
 from lpengine.elf import Image
 from lpengine.elf.constants import RelocationType
 from lpengine.patch.model import FunctionPatch, Patch, PatchRelocation

@@ -2,7 +2,14 @@
 
 import sys
 
-from lpengine.engine import Event
+from lpengine.engine import (
+    Event,
+    RunFinished,
+    RunStarted,
+    StepBegun,
+    StepEnded,
+    Undoing,
+)
 from lpengine.report.text import step_text
 
 
@@ -13,6 +20,14 @@ def notify(event: Event) -> None:
 
 
 def progress_text(event: Event) -> str:
-    step = getattr(event, "step", None)
-    word = type(event).__name__
-    return f"{word}: {step_text(step)}" if step is not None else word
+    match event:
+        case RunStarted(run_id, steps):
+            return f"run {run_id}: {len(steps)} steps"
+        case StepBegun(step, undoing):
+            return f"  {'undo: ' if undoing else ''}{step_text(step)} ..."
+        case StepEnded(step, _, error):
+            return f"  {step_text(step)}: {error or 'done'}"
+        case Undoing(_, error):
+            return f"undoing: {error}"
+        case RunFinished(outcome):
+            return f"run {outcome.run_id}: {outcome.status}"

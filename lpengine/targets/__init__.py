@@ -1,16 +1,24 @@
 """Where a live patch can live, and how each place is named."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from lpengine.errors import UsageError
+from lpengine.errors import NotFoundError, UsageError
 from lpengine.machine import open_machine
+from lpengine.targets import xen_open
 from lpengine.targets.base import DEFAULT_TIMEOUT, Target
 from lpengine.targets.machine import MachineTarget
 from lpengine.targets.xen import XenTarget
-from lpengine.targets.xen_open import open_xen
 
-__all__ = ["DEFAULT_TIMEOUT", "MachineTarget", "Target", "XenTarget", "open_target"]
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "MachineTarget",
+    "Target",
+    "XenTarget",
+    "open_target",
+    "state_directory_of",
+]
 
 
 def _open_emulated(directory: str) -> Target:
@@ -18,20 +26,54 @@ def _open_emulated(directory: str) -> Target:
     return MachineTarget(open_machine(path), f"emulated:{directory}", path)
 
 
-_SCHEMES: Mapping[str, Callable[[str], Target]] = {"emulated": _open_emulated}
+def _machine_directory(directory: str) -> Path:
+    """NotFoundError where nothing is: a lock there would make a directory."""
+    path = Path(directory)
+    if not path.is_dir():
+        raise NotFoundError(
+            f"{directory}: there is no machine", hint="lpengine machine create"
+        )
+    return path
 
-# What there is one of on a machine.
-_HERE: Mapping[str, Callable[[], Target]] = {"xen": open_xen}
+
+@dataclass(frozen=True)
+class _Scheme:
+    """How targets of one kind are opened, and where their journal and lock are.
+    `names` is what follows the colon, "" where there is one such target here."""
+
+    open: Callable[[str], Target]
+    state_directory: Callable[[str], Path]
+    names: str = ""
+
+
+_SCHEMES: Mapping[str, _Scheme] = {
+    "emulated": _Scheme(_open_emulated, _machine_directory, "DIR"),
+    "xen": _Scheme(lambda _: xen_open.open_xen(), lambda _: xen_open.state_directory()),
+}
 
 
 def open_target(uri: str) -> Target:
     """ "emulated:DIR" is the emulated machine kept in that directory, "xen" the
     hypervisor that this is the dom0 of. `UsageError` for a scheme that there is not,
     `NotFoundError` for a machine that there is not."""
-    if uri in _HERE:
-        return _HERE[uri]()
-    scheme, colon, rest = uri.partition(":")
-    if not colon or not rest or scheme not in _SCHEMES:
-        known = ", ".join([*_HERE, *(f"{one}:…" for one in _SCHEMES)])
+    scheme, rest = _parse(uri)
+    return scheme.open(rest)
+
+
+def state_directory_of(uri: str) -> Path:
+    """Where the target's journal and lock are, without looking at the target: what
+    is observed before the lock is held may be of the past."""
+    scheme, rest = _parse(uri)
+    return scheme.state_directory(rest)
+
+
+def _parse(uri: str) -> tuple[_Scheme, str]:
+    name, _, rest = uri.partition(":")
+    scheme = _SCHEMES.get(name)
+    if scheme is None or bool(scheme.names) != bool(rest):
+        known = ", ".join(
+            f"{one}:{each.names}" if each.names else one
+            for one, each in _SCHEMES.items()
+        )
         raise UsageError(f"{uri}: not a target", hint=f"targets are {known}")
-    return _SCHEMES[scheme](rest)
+    return scheme, rest

@@ -10,7 +10,7 @@ from lpengine.loader.quiesce import backtrace
 from lpengine.loader.relocate import SUPPORTED
 from lpengine.loader.stack import read_pristine
 from lpengine.machine.base import Machine
-from lpengine.patch.model import FunctionPatch, Patch
+from lpengine.patch.model import FunctionPatch, HookKind, Patch
 from lpengine.planner.facts import (
     BusyFact,
     Capabilities,
@@ -29,6 +29,8 @@ _CAPABILITIES = Capabilities(
     features=FEATURES,
 )
 _CODE_MAX = 64 << 10
+# A patch with one of these is applied or reverted by code of its own.
+_OWN_ACTIONS = (HookKind.APPLY, HookKind.REVERT)
 
 
 class MachineTarget:
@@ -113,9 +115,11 @@ class MachineTarget:
             reverted=loaded.reverted,
             safe_to_reapply=module.safe_to_reapply,
             vetoing_hooks=any(hook.kind.vetoing for hook in loaded.hooks),
+            irreversible=any(hook.kind in _OWN_ACTIONS for hook in loaded.hooks),
             functions=tuple(function.span for function in loaded.functions),
             symbols=tuple(symbol.name for symbol in loaded.symbols if symbol.new),
             metadata=module.metadata,
+            code=loaded.text,
         )
 
     def _code(

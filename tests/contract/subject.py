@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
-from lpengine.patch.xen.reader import read_payload
 
 from lpengine.elf import Image
 from lpengine.elf.constants import (
@@ -16,6 +15,7 @@ from lpengine.elf.constants import (
 )
 from lpengine.errors import TargetError
 from lpengine.patch.model import HookKind, Patch
+from lpengine.patch.xen.reader import read_payload
 from lpengine.patch.xen.spec import (
     FunctionSpec,
     HookSpec,

@@ -27,8 +27,6 @@ def read_functions(view: View) -> tuple[FunctionPatch, ...]:
     count = min(section.size, size) if section.zero_filled else section.size
     functions = tuple(_read_records(view, section, count // size))
     view.refuse_strays(section, R_X86_64_64, _POINTERS, size)
-    for function in functions:
-        _check(function, view)
     return functions
 
 
@@ -42,15 +40,19 @@ def _read_records(
         name, new, old, new_size, old_size, version, bits, expected = (
             layout.FUNCTION.unpack(data)
         )
-        yield _function(
+        named = pointers.get(base + layout.FUNCTION_NAME, Reference(0, "", name))
+        target = pointers.get(base + layout.FUNCTION_OLD, Reference(0, "", old))
+        function = _function(
             view,
             index,
-            pointers.get(base + layout.FUNCTION_NAME, Reference(0, "", name)),
+            named,
             pointers.get(base + layout.FUNCTION_NEW, Reference(0, "", new)),
-            pointers.get(base + layout.FUNCTION_OLD, Reference(0, "", old)),
+            target,
             (new_size, old_size, version),
             Expectation(bool(bits & 1), bits >> 1 & 31, bits >> 6, expected),
         )
+        _check(function, target.is_null and _is_empty(view, named), view)
+        yield function
 
 
 def _function(
@@ -104,6 +106,12 @@ def _name(view: View, index: int, name: Reference, needed: bool) -> str:
     return text
 
 
+def _is_empty(view: View, name: Reference) -> bool:
+    """Whether it is a string, but of no characters."""
+    section = view.file.sections[name.section]
+    return bool(name.section) and view.file.contents(section, name.offset, 1) == b"\0"
+
+
 def _check_old(view: View, old: Reference, subject: str) -> None:
     if old.section:
         view.violations.suffer(
@@ -121,7 +129,7 @@ def _check_old(view: View, old: Reference, subject: str) -> None:
         )
 
 
-def _check(function: FunctionPatch, view: View) -> None:
+def _check(function: FunctionPatch, nameless: bool, view: View) -> None:
     subject = function.name or function.old_symbol or f"function {function.index}"
     refuse = view.violations.refuse
     if function.version != layout.FUNCTION_VERSION:
@@ -133,8 +141,8 @@ def _check(function: FunctionPatch, view: View) -> None:
         )
     if not function.old_size:
         refuse("old-size-zero", subject, "old size 0", "the old function's size")
-    elif not function.name and not function.old_symbol and not function.old_address:
-        refuse("old-function-not-found", subject, "no name, no address", "either")
+    elif nameless:
+        refuse("old-function-not-found", subject, "an empty name", "a function's name")
     elif function.is_nop:
         _check_nop(function, subject, view)
     elif function.old_size < _JUMP_SIZE:

@@ -27,8 +27,8 @@ from lpengine.patch.xen.rules_sections import read_file
 from lpengine.patch.xen.rules_symbols import resolve_symbols
 from lpengine.patch.xen.violations import Violations
 
-# Far above what Xen takes; what is larger is no payload and is not even read.
-_LARGEST_READ = 64 << 20
+# Four times what Xen takes; what is larger is no payload and is not even read.
+_LARGEST_READ = 8 << 20
 
 
 def load_payload(path: Path, name: str = "") -> Patch:

@@ -23,7 +23,7 @@ CODES = (
         "TRANSITION_STALLED",
         summary="Some tasks have not switched to the new code.",
         detection="The kernel's transition is still under way after the wait.",
-        remedy="find the tasks with `lpengine blocking` and wake them",
+        remedy="find the tasks that have not switched, and wake them",
         guidance=Guidance.RETRY,
         source="kpatch: transition stalled; Linux livepatch",
         text="Linux moves task after task, each when no patched function is on its "

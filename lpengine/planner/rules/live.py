@@ -16,6 +16,7 @@ from lpengine.planner.situation import ENDBR, NEAR_JUMP, Situation
 
 FAR_JUMP = 14
 LONGEST_NOP = 31
+MOST_SHOWN = 32
 _NEAR = b"\xe9"
 _FAR = b"\xff\x25"
 
@@ -34,14 +35,21 @@ def text_unmodified(patch: Patch, situation: Situation) -> Iterator[Finding]:
             "target-text-modified",
             patch.name,
             site.label,
-            observed=f"{live[first : last + 1].hex()} at {place:#x}",
-            needed=f"{shipped[first : last + 1].hex()} as in the image",
+            observed=f"{shown(live, first, last)} at {place:#x}",
+            needed=f"{shown(shipped, first, last)} as in the image",
             errno="",
             address=f"{place:#x}",
-            live=live.hex(),
-            shipped=shipped.hex(),
+            live=shown(live, first, last),
+            shipped=shown(shipped, first, last),
+            size=last + 1 - first,
             redirected_by=list(site.code.redirected_by),
         )
+
+
+def shown(code: bytes, first: int, last: int) -> str:
+    """The differing bytes as hex, the first ones of many."""
+    end = min(last + 1, first + MOST_SHOWN)
+    return code[first:end].hex() + ("..." if end <= last else "")
 
 
 def foreign_bytes(site: Site) -> list[int]:

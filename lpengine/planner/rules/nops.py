@@ -42,6 +42,7 @@ def once(patch: Patch, site: Site, cause: str, needed: str) -> Iterator[Finding]
         site.label,
         observed=f"{site.function.new_size} bytes to blank",
         needed=needed,
+        remedy=f"blank {needed}, or redirect the function",
         address=f"{site.address:#x}",
         bytes=site.now[:LONGEST].hex(),
         new_size=site.function.new_size,

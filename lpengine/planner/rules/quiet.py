@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lpengine.patch.model import HookKind, Patch
-from lpengine.planner.facts import BusyFact
+from lpengine.planner.facts import BusyFact, LoadedPatch
 from lpengine.planner.findings import Finding
 from lpengine.planner.judgement import block, note, warn
 from lpengine.planner.sites import Site, sites
@@ -35,6 +35,25 @@ def inside(busy: BusyFact, site: Site, situation: Situation) -> bool:
     if situation.facts.capabilities.consistency == "entry":
         start, end = site.address + site.start, site.address + site.end
     return start <= busy.address < end
+
+
+def patch_idle(one: LoadedPatch, situation: Situation) -> Iterator[Finding]:
+    """Who is inside a patch's own code, or in a function that it redirects, keeps it
+    from being taken off."""
+    if situation.facts.capabilities.consistency == "stackless":
+        return
+    for busy in situation.facts.busy:
+        if any(busy.address in span for span in (one.code, *one.functions)):
+            yield warn(
+                "function-busy",
+                one.name,
+                busy.function,
+                observed=f"{busy.who} is in {busy.function} at {busy.address:#x}",
+                needed="nobody inside",
+                who=busy.who,
+                address=f"{busy.address:#x}",
+                backtrace=list(busy.backtrace),
+            )
 
 
 def no_waitqueues(situation: Situation) -> Iterator[Finding]:

@@ -6,7 +6,13 @@ from lpengine.patch.model import Patch, PatchRelocation
 from lpengine.planner.findings import Finding
 from lpengine.planner.judgement import block, warn
 from lpengine.planner.sites import Site, sites
-from lpengine.planner.situation import ENDBR, NEAR_JUMP, UNPLACED, Situation
+from lpengine.planner.situation import (
+    ENDBR,
+    NEAR_JUMP,
+    UNPLACED,
+    Situation,
+    room_needed,
+)
 
 R_X86_64_PC32 = 2
 R_X86_64_PLT32 = 4
@@ -20,12 +26,13 @@ def relocations_supported(patch: Patch, situation: Situation) -> Iterator[Findin
     if any(v.cause == "relocation-unsupported" for v in patch.violations):
         return
     known = situation.facts.capabilities.relocations
+    names = section_names(patch)
     for relocation in patch.relocations:
         if relocation.type not in known:
             yield block(
                 "relocation-unsupported",
                 patch.name,
-                where(patch, relocation),
+                where(names, relocation),
                 observed=f"relocation type {relocation.type}",
                 needed=f"one of {', '.join(str(kind) for kind in known)}",
                 remedy="rebuild with -fPIC -fvisibility=hidden",
@@ -37,32 +44,49 @@ def relocations_reach(patch: Patch, situation: Situation) -> Iterator[Finding]:
     """A 32-bit displacement from the patch area to the symbol. Where the module
     will lie is not known beforehand: out of reach from everywhere blocks, from
     somewhere warns."""
+    undefined, names = frozenset(patch.undefined), section_names(patch)
+    room = room_needed(patch)
     for relocation in patch.relocations:
         if relocation.type not in (R_X86_64_PC32, R_X86_64_PLT32):
             continue
-        if relocation.symbol not in patch.undefined:
-            continue
-        found = situation.symbols(relocation.symbol)
-        if not found or found[0].address == UNPLACED:
-            continue
-        target = found[0].address + relocation.addend
-        near, far = distances(situation, target)
+        outside = relocation.symbol in undefined
+        near, far = (
+            span_of(relocation, situation) if outside else within(relocation, room)
+        )
         if far >= LIMIT:
             judge = block if near >= LIMIT else warn
+            to = relocation.symbol or "its symbol"
             yield judge(
                 "relocation-overflow",
                 patch.name,
-                where(patch, relocation),
-                observed=f"{relocation.symbol} is {near:#x} to {far:#x} bytes away",
+                where(names, relocation),
+                observed=f"{to} is {near:#x} to {far:#x} bytes away",
                 needed=f"less than {LIMIT:#x} bytes",
-                remedy=f"reach {relocation.symbol} by its 64-bit address",
+                remedy=f"reach {to} by its 64-bit address",
                 symbol=relocation.symbol,
-                address=f"{found[0].address:#x}",
+                addend=relocation.addend,
             )
 
 
-def where(patch: Patch, relocation: PatchRelocation) -> str:
-    names = {section.index: section.name for section in patch.sections}
+def span_of(relocation: PatchRelocation, situation: Situation) -> tuple[int, int]:
+    """How far it is to a symbol of the target; (0, 0) where that is not known."""
+    found = situation.symbols(relocation.symbol)
+    if not found or found[0].address == UNPLACED:
+        return 0, 0
+    return distances(situation, found[0].address + relocation.addend)
+
+
+def within(relocation: PatchRelocation, room: int) -> tuple[int, int]:
+    """How far it is to a place in the patch itself, which takes `room` bytes."""
+    away = abs(relocation.addend)
+    return max(away - room, 0), away + room
+
+
+def section_names(patch: Patch) -> dict[int, str]:
+    return {section.index: section.name for section in patch.sections}
+
+
+def where(names: dict[int, str], relocation: PatchRelocation) -> str:
     section = names.get(relocation.section_index, f"#{relocation.section_index}")
     return f"{section}+{relocation.offset:#x}"
 
@@ -99,12 +123,20 @@ def functions_reach(patch: Patch, situation: Situation) -> Iterator[Finding]:
 def new_code_away(site: Site, situation: Situation) -> tuple[int, int]:
     """The new code is in the patch area, or is a symbol that is there already."""
     behind = site.address + (ENDBR if site.keeps_endbr else 0) + NEAR_JUMP
-    if site.function.new_symbol:
-        found = situation.symbols(site.function.new_symbol)
-        if found and found[0].address != UNPLACED:
-            away = abs(found[0].address - behind)
-            return away, away
-    return distances(situation, behind)
+    new = new_code(site, situation)
+    if new is None:
+        return distances(situation, behind - site.function.new_offset)
+    return abs(new - behind), abs(new - behind)
+
+
+def new_code(site: Site, situation: Situation) -> int | None:
+    """Where the new code is if the patch does not bring it: at a symbol, or at an
+    address, which the module's reader writes in place of the symbol's name."""
+    name = site.function.new_symbol
+    if name.startswith("0x"):
+        return int(name, 16)
+    found = situation.symbols(name) if name else ()
+    return found[0].address if found and found[0].address != UNPLACED else None
 
 
 def jumps_far(site: Site, situation: Situation) -> bool:

@@ -91,26 +91,26 @@ def init_reference(patch: Patch, fact: SymbolFact) -> Finding:
 
 def functions_found(patch: Patch, situation: Situation) -> Iterator[Finding]:
     """Every old function is somewhere, once, in code that is still there."""
+    undefined = frozenset(patch.undefined)
     for function in patch.functions:
         address = old_address(function, situation)
         if address is None and situation.facts.image.unseen:
             continue
         if address is None:
-            yield from not_found(patch, function)
+            # As a relocation it fails earlier, as an unknown symbol.
+            if function.wanted not in undefined:
+                yield not_found(patch, function)
         elif function.wanted and several(situation.symbols(function.wanted)):
             yield ambiguous(patch, function.wanted, situation.symbols(function.wanted))
         elif address != UNPLACED:
             yield from in_patchable_code(patch, function, address, situation)
 
 
-def not_found(patch: Patch, function: FunctionPatch) -> Iterator[Finding]:
-    if function.wanted in patch.undefined:
-        return  # its relocation fails first, as an unknown symbol
-    subject = label(function)
-    yield block(
+def not_found(patch: Patch, function: FunctionPatch) -> Finding:
+    return block(
         "old-function-not-found",
         patch.name,
-        subject,
+        label(function),
         observed=f"no symbol {function.wanted or '(the name is empty)'}",
         needed="the function to be patched",
         remedy="rebuild the patch for the image that is running; a static function "
@@ -153,11 +153,12 @@ def in_patchable_code(
 def new_names_free(patch: Patch, situation: Situation) -> Iterator[Finding]:
     """A new symbol is new to the image and to every loaded patch (Xen:
     build_symbol_table, EEXIST)."""
+    brought = {name: one.name for one in situation.loaded for name in one.symbols}
     for symbol in patch.new_symbols:
-        owners = [fact.owner for fact in situation.symbols(symbol.name)]
-        owners += [p.name for p in situation.loaded if symbol.name in p.symbols]
-        if owners:
-            yield duplicate(patch, symbol.name, owners[0])
+        found = situation.symbols(symbol.name)
+        if found or symbol.name in brought:
+            owner = found[0].owner if found else brought[symbol.name]
+            yield duplicate(patch, symbol.name, owner)
 
 
 def duplicate(patch: Patch, name: str, owner: str) -> Finding:
