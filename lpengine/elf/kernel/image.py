@@ -11,14 +11,15 @@ from pathlib import Path
 from lpengine.elf.btf import Btf
 from lpengine.elf.constants import ET_DYN, ET_EXEC
 from lpengine.elf.headers import Section
-from lpengine.elf.image import Image, parse_image
+from lpengine.elf.image import Image, open_image, parse_image
 from lpengine.elf.kernel.exports import Export, read_exports
 from lpengine.elf.kernel.kallsyms import Entry, decode_kallsyms
 from lpengine.elf.kernel.unpack import is_boot_image, unpack_kernel
 from lpengine.elf.orc import OrcFormat, OrcTable
 from lpengine.errors import ElfError, InputError, NotFoundError, NotPermittedError
 
-_LARGEST_FILE = 2 << 30
+_LARGEST_FILE = 512 << 20
+_HEAD = 4096
 _BANNER = re.compile(rb"Linux version ([^ \0\n]{1,64}) \([^\0]{1,400}\n\0")
 _FEATURES = (
     rb"((?:SMP |preempt |preempt_rt |mod_unload |modversions |RANDSTRUCT_[^ \0]+ )*)"
@@ -201,32 +202,34 @@ def open_kernel(path: Path | str) -> KernelImage:
     NotFoundError or NotPermittedError where it cannot be opened, ElfError or
     InputError where it is no kernel.
     """
-    data = _read_file(Path(path))
-    return KernelImage(parse_image(unpack_kernel(data, str(path)), str(path)))
+    if not is_boot_image(_head(Path(path))):
+        return KernelImage(open_image(path))
+    if Path(path).stat().st_size > _LARGEST_FILE:
+        raise InputError(f"{path}: too large for a boot image")
+    kernel = unpack_kernel(Path(path).read_bytes(), str(path))
+    return KernelImage(parse_image(kernel, str(path)))
 
 
 def is_kernel(path: Path | str) -> bool:
-    """Whether a file is a Linux kernel, by its first bytes and, for an ELF file,
-    by the sections that only a linked kernel has."""
-    data = _read_file(Path(path))
-    if is_boot_image(data):
+    """Whether a file is a Linux kernel: a boot image, or an ELF file with the
+    sections that only a linked kernel has."""
+    if is_boot_image(_head(Path(path))):
         return True
     try:
-        image = parse_image(data, str(path))
+        image = open_image(path)
     except ElfError:
         return False
-    return image.section("__ksymtab") is not None and image.header.type in (
-        ET_EXEC,
-        ET_DYN,
-    )
+    linked = image.header.type in (ET_EXEC, ET_DYN)
+    return linked and image.section("__ksymtab") is not None
 
 
-def _read_file(path: Path) -> bytes:
+def _head(path: Path) -> bytes:
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_FILE:
-            raise InputError(f"{path}: not a regular file of a sensible size")
-        return path.read_bytes()
+        # Before it is opened: opening a pipe would wait for a writer.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: not a regular file")
+        with path.open("rb") as file:
+            return file.read(_HEAD)
     except FileNotFoundError as error:
         raise NotFoundError(f"{path}: no such file") from error
     except PermissionError as error:

@@ -16,6 +16,7 @@ from lpengine.errors import BuildError, UsageError
 from lpengine.patch.built import Built
 from lpengine.patch.linux import layout
 from lpengine.patch.linux.abi import LONGEST_MODULE_NAME, ModuleAbi, module_abi
+from lpengine.patch.linux.build_assembly import assemble_material
 from lpengine.patch.linux.linking import Linked, link
 from lpengine.patch.linux.module_file import ModuleFile
 from lpengine.patch.linux.object import Material, read_object
@@ -79,6 +80,31 @@ def build_c(
     )
     builder = _Builder(target, abi, name or source.stem, modinfo, atomic_replace)
     return builder.build(material, redirects)
+
+
+def build_asm(
+    function: str,
+    code: str,
+    kernel: KernelImage,
+    *,
+    module: ModuleFile | None = None,
+    name: str = "",
+    modinfo: Modinfo = (),
+    atomic_replace: bool = False,
+) -> Built:
+    """Assemble Intel-syntax `code` into a module that runs in place of `function`.
+
+    The kernel's symbols can be called, jumped to, and used as `[rip + symbol]`.
+    Raises UsageError for code that cannot be assembled or does not end, BuildError
+    as `build_c`.
+    """
+    target, abi = LiveTarget(kernel, module), module_abi(kernel)
+    old = target.old_function(function)
+    material = assemble_material(
+        old.name, code, kernel, return_thunks=abi.return_thunks
+    )
+    builder = _Builder(target, abi, name or old.name, modinfo, atomic_replace)
+    return builder.build(material, (_Redirect(old, material.symbols[0]),))
 
 
 class _Builder:
