@@ -42,7 +42,7 @@ def command(
     target_uri: str,
     nodeps: bool,
     live_patching: bool,
-    timeout: timedelta,
+    timeout: timedelta | None,
     plan_file: Path | None,
     dry_run: bool,
     strict: bool,

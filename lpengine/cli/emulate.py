@@ -48,7 +48,7 @@ def command(
     calls: tuple[str, ...],
     returns: str,
     nodeps: bool,
-    timeout: timedelta,
+    timeout: timedelta | None,
     as_json: bool,
 ) -> int:
     """Apply MODULE... to a throw-away emulated machine made from an image, show

@@ -23,7 +23,7 @@ TARGET: Decorator = click.option(
     metavar="TARGET",
     envvar="LPENGINE_TARGET",
     show_envvar=True,
-    help="Where the patch lives: emulated:DIR.",
+    help="Where the patch lives: emulated:DIR, linux, linux:VMLINUZ or xen.",
 )
 
 PAYLOADS: Decorator = click.argument(
@@ -58,18 +58,19 @@ LIVE_PATCHING: Decorator = click.option(
 )
 
 
-def _timeout(_: click.Context, __: click.Parameter, milliseconds: float) -> timedelta:
-    return timedelta(milliseconds=milliseconds)
+def _timeout(
+    _: click.Context, __: click.Parameter, milliseconds: float | None
+) -> timedelta | None:
+    return None if milliseconds is None else timedelta(milliseconds=milliseconds)
 
 
 TIMEOUT: Decorator = click.option(
     "--timeout",
     type=click.FloatRange(min=1),
-    default=1000,
-    show_default=True,
     metavar="MS",
     callback=_timeout,
-    help="How long to wait for the CPUs to leave the functions, in milliseconds.",
+    help="How long to wait for CPUs and tasks to leave the functions, in "
+    "milliseconds; by default what the target needs (1 s, Linux: 30 s).",
 )
 
 DRY_RUN: Decorator = click.option(

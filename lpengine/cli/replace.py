@@ -32,7 +32,7 @@ def command(
     payload: Path,
     target_uri: str,
     live_patching: bool,
-    timeout: timedelta,
+    timeout: timedelta | None,
     dry_run: bool,
     strict: bool,
     as_json: bool,

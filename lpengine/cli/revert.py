@@ -22,7 +22,7 @@ def command(
     names: tuple[str, ...],
     everything: bool,
     target_uri: str,
-    timeout: timedelta,
+    timeout: timedelta | None,
     dry_run: bool,
     as_json: bool,
 ) -> int:

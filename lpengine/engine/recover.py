@@ -12,7 +12,7 @@ from lpengine.engine.steps import promise, touched
 from lpengine.engine.undo import undo
 from lpengine.errors import InputError
 from lpengine.journal import Entry, Journal, RunStatus, decode_plan_steps
-from lpengine.patch.xen.reader import read_payload
+from lpengine.patch.reader import read_patch
 from lpengine.planner.plan import Step
 from lpengine.targets.base import DEFAULT_TIMEOUT, Target
 
@@ -47,7 +47,7 @@ def close(
 ) -> Outcome:
     start, steps = recorded(entry, journal)
     modules = journal.modules(entry.id)
-    kept = {name: read_payload(raw, name) for name, raw in modules.items()}
+    kept = {name: read_patch(raw, name) for name, raw in modules.items()}
     run = Run(entry.id, target, journal, {}, kept, timeout, notify)
     run.steps = [StepOutcome(s.step, s.state, s.undoing, s.error) for s in entry.steps]
     error = entry.error or f"{entry.verb} was interrupted (pid {entry.pid})"

@@ -38,6 +38,7 @@ class Capabilities:
     of the patching interface that this engine knows. `format` is that of the modules
     it takes ("xen", "linux"), `ordered` whether only the topmost patch comes off, and
     `replaces_by_module` that a module says by itself whether it takes all others off.
+    `patience` is for how many seconds to wait for the target where nobody says so.
     """
 
     live_patching: bool = True
@@ -55,6 +56,7 @@ class Capabilities:
     format: str = "xen"
     ordered: bool = True
     replaces_by_module: bool = False
+    patience: float = 1.0
 
 
 @dataclass(frozen=True)

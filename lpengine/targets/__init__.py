@@ -6,13 +6,15 @@ from pathlib import Path
 
 from lpengine.errors import NotFoundError, UsageError
 from lpengine.machine import open_machine
-from lpengine.targets import xen_open
+from lpengine.targets import linux_open, xen_open
 from lpengine.targets.base import DEFAULT_TIMEOUT, Target
+from lpengine.targets.linux import LinuxTarget
 from lpengine.targets.machine import MachineTarget
 from lpengine.targets.xen import XenTarget
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "LinuxTarget",
     "MachineTarget",
     "Target",
     "XenTarget",
@@ -39,23 +41,31 @@ def _machine_directory(directory: str) -> Path:
 @dataclass(frozen=True)
 class _Scheme:
     """How targets of one kind are opened, and where their journal and lock are.
-    `names` is what follows the colon, "" where there is one such target here."""
+    `names` is what follows the colon, in brackets where it may be left out, and ""
+    where there is one such target here."""
 
     open: Callable[[str], Target]
     state_directory: Callable[[str], Path]
     names: str = ""
 
+    def takes(self, rest: str) -> bool:
+        return self.names.startswith("[") or bool(self.names) == bool(rest)
+
 
 _SCHEMES: Mapping[str, _Scheme] = {
     "emulated": _Scheme(_open_emulated, _machine_directory, "DIR"),
+    "linux": _Scheme(
+        linux_open.open_linux, lambda _: linux_open.state_directory(), "[VMLINUZ]"
+    ),
     "xen": _Scheme(lambda _: xen_open.open_xen(), lambda _: xen_open.state_directory()),
 }
 
 
 def open_target(uri: str) -> Target:
     """ "emulated:DIR" is the emulated machine kept in that directory, "xen" the
-    hypervisor that this is the dom0 of. `UsageError` for a scheme that there is not,
-    `NotFoundError` for a machine that there is not."""
+    hypervisor that this is the dom0 of, "linux" the kernel that runs here, and
+    "linux:VMLINUZ" the same with a file of it that is not in /boot. `UsageError` for
+    a scheme that there is not, `NotFoundError` for a machine that there is not."""
     scheme, rest = _parse(uri)
     return scheme.open(rest)
 
@@ -70,7 +80,7 @@ def state_directory_of(uri: str) -> Path:
 def _parse(uri: str) -> tuple[_Scheme, str]:
     name, _, rest = uri.partition(":")
     scheme = _SCHEMES.get(name)
-    if scheme is None or bool(scheme.names) != bool(rest):
+    if scheme is None or not scheme.takes(rest):
         known = ", ".join(
             f"{one}:{each.names}" if each.names else one
             for one, each in _SCHEMES.items()

@@ -47,6 +47,8 @@ _MODULE_SPACE = 1 << 30
 # MODULE_NAME_LEN is 56 with the closing NUL.
 _NAME_MAX = 55
 _MODULE_MAX = 64 << 20
+# The kernel wakes those that hold a transition up after 15 seconds, by a signal.
+_PATIENCE = 30.0
 # What a module's own relocations may be (arch/x86/kernel/module.c).
 _RELOCATIONS = (0, 1, 2, 4, 10, 11, 24)
 
@@ -157,6 +159,7 @@ class Observer:
             format="linux",
             ordered=False,
             replaces_by_module=True,
+            patience=_PATIENCE,
         )
 
     def loaded(self, shown: Shown, name: str) -> LoadedPatch:

@@ -1,0 +1,24 @@
+"""The Linux kernel that runs on this machine."""
+
+import os
+from pathlib import Path
+
+from lpengine.patch.linux.reader import read_module
+from lpengine.targets.linux import STATE_DIRECTORY, LinuxTarget
+
+STATE_VARIABLE = "LPENGINE_STATE_DIR"
+
+
+def state_directory() -> Path:
+    directory = os.environ.get(STATE_VARIABLE)
+    return Path(directory) / "linux" if directory else STATE_DIRECTORY
+
+
+def open_linux(image: str = "") -> LinuxTarget:
+    """`image` is a file of the running kernel where it is not in /boot. Opening asks
+    for nothing but the boot; the first look does."""
+    return LinuxTarget(
+        read_module,
+        image=Path(image) if image else None,
+        state_directory=state_directory(),
+    )
