@@ -35,6 +35,7 @@ _EXPORTS = {
     "Image": "lpengine.elf",
     "open_image": "lpengine.elf",
     "Patch": "lpengine.patch.model",
+    "load_patch": "lpengine.patch.reader",
     "load_payload": "lpengine.patch.xen.reader",
     "Facts": "lpengine.planner",
     "Finding": "lpengine.planner",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from typing import Unpack
 
 from lpengine import planner
 from lpengine.compile import DEFAULT_COMPILER
@@ -16,9 +17,10 @@ from lpengine.errors import ElfError, NotFoundError, StalePlanError, UsageError
 from lpengine.journal import Journal, lock, lock_holder
 from lpengine.machine import EmulatedMachine, open_machine
 from lpengine.machine import create_machine as make_machine
+from lpengine.patch import build
+from lpengine.patch.built import Built
 from lpengine.patch.model import Patch
-from lpengine.patch.xen import build
-from lpengine.patch.xen.reader import load_payload
+from lpengine.patch.reader import load_patch
 from lpengine.planner import Code, Facts, PatchState, Plan, Policy, Verdict
 from lpengine.report.values import (
     Acted,
@@ -32,7 +34,6 @@ from lpengine.report.values import (
     Status,
 )
 from lpengine.targets import (
-    DEFAULT_TIMEOUT,
     MachineTarget,
     Target,
     open_target,
@@ -48,7 +49,7 @@ WORD_SIZE = 8
 
 def inspect(path: str | Path, *, name: str = "") -> Inspection:
     """What a patch module holds. Never refuses: violations are part of it."""
-    patch = load_payload(Path(path), name)
+    patch = load_patch(Path(path), name)
     try:
         image = parse_image(patch.raw, str(path))
     except ElfError:
@@ -82,7 +83,7 @@ def apply(
     target: str | Target,
     policy: Policy = DEFAULT_POLICY,
     *,
-    timeout: timedelta = DEFAULT_TIMEOUT,
+    timeout: timedelta | None = None,
     strict: bool = False,
     notify: Notify | None = None,
 ) -> Acted:
@@ -97,7 +98,7 @@ def apply_plan(
     payloads: Sequence[str | Path],
     target: str | Target,
     *,
-    timeout: timedelta = DEFAULT_TIMEOUT,
+    timeout: timedelta | None = None,
     notify: Notify | None = None,
 ) -> Acted:
     """Carry out a plan made earlier, with the modules it was made for.
@@ -115,7 +116,7 @@ def replace(
     target: str | Target,
     policy: Policy = DEFAULT_POLICY,
     *,
-    timeout: timedelta = DEFAULT_TIMEOUT,
+    timeout: timedelta | None = None,
     strict: bool = False,
     notify: Notify | None = None,
 ) -> Acted:
@@ -130,7 +131,7 @@ def revert(
     target: str | Target,
     *,
     everything: bool = False,
-    timeout: timedelta = DEFAULT_TIMEOUT,
+    timeout: timedelta | None = None,
     notify: Notify | None = None,
 ) -> Acted:
     """Take the named patches back, newest first; all of them with `everything`."""
@@ -151,7 +152,7 @@ def unload(
         wanted = checked_names(facts) if everything else tuple(names)
         return planner.plan_unload(wanted, facts, DEFAULT_POLICY)
 
-    return act("unload", target, (), decide, DEFAULT_TIMEOUT, False, notify)
+    return act("unload", target, (), decide, None, False, notify)
 
 
 def status(target: str | Target) -> Status:
@@ -185,7 +186,7 @@ def emulate(
     *,
     cpus: int = 1,
     calls: Sequence[tuple[str, Sequence[str], str]] = (),
-    timeout: timedelta = DEFAULT_TIMEOUT,
+    timeout: timedelta | None = None,
     state_directory: str | Path,
 ) -> Emulated:
     """Apply to a throw-away machine made of `image`, make each call (function,
@@ -216,21 +217,16 @@ def build_c(
     replacements: Mapping[str, str],
     image: str | Path,
     *,
-    name: str = "",
     depends: str | Path | None = None,
-    modinfo: Sequence[tuple[str, str]] = (),
     compiler: str = DEFAULT_COMPILER,
-) -> build.Built:
-    """Compile replacements (old function to new one) into a payload for `image`;
-    `depends` is the module below it in the stack."""
+    **options: Unpack[build.More],
+) -> Built:
+    """Compile replacements (old function to new one) into a module for `image`, a
+    hypervisor or a Linux kernel; `depends` is the module below it in the stack."""
+    below = build_id_of(depends)
+    chosen = build.Options(depends=below, **options).named(Path(source).stem)
     return build.build_c(
-        Path(source),
-        replacements,
-        open_image(Path(image)),
-        name=name or Path(source).stem,
-        depends=build_id_of(depends),
-        modinfo=modinfo,
-        compiler=compiler,
+        Path(source), replacements, Path(image), chosen, compiler=compiler
     )
 
 
@@ -239,19 +235,13 @@ def build_asm(
     code: str,
     image: str | Path,
     *,
-    name: str = "",
     depends: str | Path | None = None,
-    modinfo: Sequence[tuple[str, str]] = (),
-) -> build.Built:
-    """Assemble `code` into a payload that runs in the place of `function`."""
-    return build.build_asm(
-        function,
-        code,
-        open_image(Path(image)),
-        name=name or function.rpartition("#")[2],
-        depends=build_id_of(depends),
-        modinfo=modinfo,
-    )
+    **options: Unpack[build.More],
+) -> Built:
+    """Assemble `code` into a module that runs in the place of `function`."""
+    plain = function.rpartition("#")[2].partition(",")[0]
+    chosen = build.Options(depends=build_id_of(depends), **options).named(plain)
+    return build.build_asm(function, code, Path(image), chosen)
 
 
 def create_machine(
@@ -287,7 +277,7 @@ def call(
 
 
 def read(payloads: Sequence[str | Path]) -> tuple[Patch, ...]:
-    return tuple(load_payload(Path(path)) for path in payloads)
+    return tuple(load_patch(Path(path)) for path in payloads)
 
 
 def opened(target: str | Target) -> Target:
@@ -326,8 +316,17 @@ def checked_names(facts: Facts) -> tuple[str, ...]:
 
 def observe(target: Target, patches: tuple[Patch, ...]) -> Facts:
     """Facts that cover the given patches and all that are on the target."""
-    loaded = [target.module(patch.name) for patch in target.facts().loaded]
-    return target.facts((*patches, *loaded))
+    loaded = (at_hand(target, patch.name) for patch in target.facts().loaded)
+    return target.facts((*patches, *(module for module in loaded if module)))
+
+
+def at_hand(target: Target, name: str) -> Patch | None:
+    """The module of a loaded patch; None where another program has loaded it and
+    the target gives no bytes back."""
+    try:
+        return target.module(name)
+    except NotFoundError:
+        return None
 
 
 def observe_and_decide(
@@ -342,7 +341,7 @@ def act(
     target: str | Target,
     patches: tuple[Patch, ...],
     decide: Decide,
-    timeout: timedelta,
+    timeout: timedelta | None,
     strict: bool,
     notify: Notify | None,
 ) -> Acted:
@@ -365,9 +364,11 @@ def carry_out(
     planned: Planned,
     target: Target,
     journal: Journal,
-    timeout: timedelta,
+    timeout: timedelta | None,
     notify: Notify | None,
 ) -> Outcome:
+    if timeout is None:
+        timeout = timedelta(seconds=planned.facts.capabilities.patience)
     patches = {patch.name: patch for patch in planned.patches}
     return execute(
         planned.plan, target, journal, patches, timeout=timeout, notify=notify
@@ -398,7 +399,7 @@ def live_bytes(facts: Facts, address: int, otherwise: bytes) -> bytes:
 def build_id_of(payload: str | Path | None) -> str:
     if payload is None:
         return ""
-    patch = load_payload(Path(payload))
+    patch = load_patch(Path(payload))
     if not patch.build_id:
         raise NotFoundError(
             f"{payload}: no build id to depend on",

@@ -8,7 +8,8 @@ import click
 from lpengine import api
 from lpengine.cli.options import JSON, Decorator, parse_pairs
 from lpengine.compile import DEFAULT_COMPILER
-from lpengine.patch.xen.build import Built
+from lpengine.patch.build import FORMATS
+from lpengine.patch.built import Built
 from lpengine.report import shapes
 from lpengine.report.documents import to_json
 from lpengine.report.files import write_whole
@@ -18,7 +19,8 @@ IMAGE: Decorator = click.option(
     "--image",
     required=True,
     type=click.Path(path_type=Path),
-    help="The running image's ELF file with symbols (xen-syms).",
+    help="What is running: Xen's ELF file with symbols (xen-syms), or Linux's vmlinuz "
+    "or vmlinux.",
 )
 OUTPUT: Decorator = click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path)
@@ -27,7 +29,23 @@ NAME: Decorator = click.option("--name", default="", help="Name of the patch.")
 DEPENDS: Decorator = click.option(
     "--depends",
     type=click.Path(path_type=Path),
-    help="The module below it in the stack; without, it goes onto the image.",
+    help="Xen: the module below it in the stack; without, it goes onto the image.",
+)
+FORMAT: Decorator = click.option(
+    "--for",
+    "format_",
+    type=click.Choice(FORMATS),
+    help="What it is for; by default the image tells.",
+)
+MODULE: Decorator = click.option(
+    "--module",
+    type=click.Path(path_type=Path),
+    help="Linux: the .ko file that the functions are in.",
+)
+ATOMIC: Decorator = click.option(
+    "--atomic-replace",
+    is_flag=True,
+    help="Linux: take the place of all older live patches.",
 )
 MODINFO: Decorator = click.option(
     "--modinfo", multiple=True, metavar="KEY=VALUE", help="Metadata; may be repeated."
@@ -49,12 +67,15 @@ def command() -> None:
     required=True,
     metavar="FUNCTION[=NEW]",
     help="Put SOURCE's NEW (default: of the same name) in the place of the image's "
-    "FUNCTION; a static is path/file.c#name. May be repeated.",
+    "FUNCTION; a static is path/file.c#name, in Linux name,POSITION. May be repeated.",
 )
 @IMAGE
 @OUTPUT
 @NAME
 @DEPENDS
+@FORMAT
+@MODULE
+@ATOMIC
 @MODINFO
 @click.option("--compiler", default=DEFAULT_COMPILER, show_default=True)
 @JSON
@@ -65,22 +86,28 @@ def build_c(
     output: Path,
     name: str,
     depends: Path | None,
+    format_: str | None,
+    module: Path | None,
+    atomic_replace: bool,
     modinfo: tuple[str, ...],
     compiler: str,
     as_json: bool,
 ) -> int:
     """Compile the C file SOURCE into a module that replaces functions of an image.
 
-    Build ids, sizes and expectations are taken from the image; hooks are carried
-    from the source's .livepatch.hooks.* sections.
+    Build ids, sizes and expectations are taken from the image, for Linux also CRCs
+    and layouts: it needs no headers. Hooks and callbacks are carried from the source.
     """
     built = api.build_c(
         source,
         dict(map(parse_replacement, replacements)),
         image,
-        name=name,
+        name=name or module_name(output),
         depends=depends,
         modinfo=parse_pairs(modinfo, "--modinfo"),
+        format=format_ or "",
+        module=module,
+        atomic_replace=atomic_replace,
         compiler=compiler,
     )
     return deliver(built, output, as_json)
@@ -93,6 +120,9 @@ def build_c(
 @OUTPUT
 @NAME
 @DEPENDS
+@FORMAT
+@MODULE
+@ATOMIC
 @MODINFO
 @JSON
 def build_asm(
@@ -102,6 +132,9 @@ def build_asm(
     output: Path,
     name: str,
     depends: Path | None,
+    format_: str | None,
+    module: Path | None,
+    atomic_replace: bool,
     modinfo: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -111,9 +144,12 @@ def build_asm(
         function,
         code,
         image,
-        name=name,
+        name=name or module_name(output),
         depends=depends,
         modinfo=parse_pairs(modinfo, "--modinfo"),
+        format=format_ or "",
+        module=module,
+        atomic_replace=atomic_replace,
     )
     return deliver(built, output, as_json)
 
@@ -122,6 +158,11 @@ def parse_replacement(text: str) -> tuple[str, str]:
     """FUNCTION[=NEW]; a static's NEW is by default its name without the file."""
     old, _, new = text.partition("=")
     return old, new or old.rpartition("#")[2]
+
+
+def module_name(output: Path) -> str:
+    """A kernel module is called like its file."""
+    return output.stem if output.suffix == ".ko" else ""
 
 
 def deliver(built: Built, output: Path, as_json: bool) -> int:

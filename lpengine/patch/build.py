@@ -1,8 +1,10 @@
 """Builds a patch module for whatever the image is: Xen, or a Linux kernel."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from lpengine.compile import DEFAULT_COMPILER
 from lpengine.elf import open_image
@@ -14,6 +16,16 @@ from lpengine.patch.linux.module_file import ModuleFile, open_module
 from lpengine.patch.xen import build as xen
 
 FORMATS = ("xen", "linux")
+
+
+class More(TypedDict, total=False):
+    """Options as keyword arguments, but for what a caller may say otherwise."""
+
+    format: str
+    name: str
+    modinfo: Sequence[tuple[str, str]]
+    module: Path | None
+    atomic_replace: bool
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,10 @@ class Options:
     depends: str = ""
     module: Path | None = None
     atomic_replace: bool = False
+
+    def named(self, name: str) -> "Options":
+        """With that name, if there is none yet."""
+        return self if self.name else dataclasses.replace(self, name=name)
 
 
 def build_c(

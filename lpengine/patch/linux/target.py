@@ -98,6 +98,8 @@ class LiveTarget:
 
     def _position_in_file(self, text: str, name: str) -> int:
         found = self.kernel.image.symbols.named(text)
+        if not found and len(self.kernel.named(name)) == 1:
+            return 0
         if len(found) != 1:
             raise BuildError(
                 f"{text}: {self.kernel.path} does not say what is from which file",
