@@ -17,12 +17,13 @@ from lpengine.cli.options import (
     TARGET,
     TIMEOUT,
 )
+from lpengine.cli.remote import RemoteCommand
 from lpengine.planner import Policy
 from lpengine.report.progress import notify
 from lpengine.report.saved import load_plan
 
 
-@click.command("apply")
+@click.command("apply", cls=RemoteCommand)
 @PAYLOADS
 @TARGET
 @NODEPS

@@ -4,12 +4,13 @@ import click
 
 from lpengine import api
 from lpengine.cli.options import JSON, TARGET
+from lpengine.cli.remote import RemoteCommand
 from lpengine.report import shapes, text
 from lpengine.report.documents import to_json
 from lpengine.report.table import show, show_table
 
 
-@click.command("history")
+@click.command("history", cls=RemoteCommand)
 @TARGET
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @JSON

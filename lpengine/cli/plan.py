@@ -7,13 +7,14 @@ import click
 from lpengine import api
 from lpengine.cli import exits
 from lpengine.cli.options import JSON, LIVE_PATCHING, NODEPS, PAYLOADS, STRICT, TARGET
+from lpengine.cli.remote import RemoteCommand
 from lpengine.planner import Policy
 from lpengine.report import shapes, text
 from lpengine.report.documents import to_json
 from lpengine.report.table import show
 
 
-@click.command("plan")
+@click.command("plan", cls=RemoteCommand)
 @PAYLOADS
 @TARGET
 @click.option("--replace", is_flag=True, help="Plan the verb `replace`, not `apply`.")

@@ -16,11 +16,12 @@ from lpengine.cli.options import (
     TARGET,
     TIMEOUT,
 )
+from lpengine.cli.remote import RemoteCommand
 from lpengine.planner import Policy
 from lpengine.report.progress import notify
 
 
-@click.command("replace")
+@click.command("replace", cls=RemoteCommand)
 @PAYLOAD
 @TARGET
 @LIVE_PATCHING

@@ -8,10 +8,11 @@ from lpengine import api
 from lpengine.cli.acting import show_action, show_dry_run
 from lpengine.cli.names import EVERYTHING, check_names
 from lpengine.cli.options import DRY_RUN, JSON, NAMES, TARGET, TIMEOUT
+from lpengine.cli.remote import RemoteCommand
 from lpengine.report.progress import notify
 
 
-@click.command("revert")
+@click.command("revert", cls=RemoteCommand)
 @NAMES
 @EVERYTHING
 @TARGET

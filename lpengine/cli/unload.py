@@ -6,10 +6,11 @@ from lpengine import api
 from lpengine.cli.acting import show_action
 from lpengine.cli.names import EVERYTHING, check_names
 from lpengine.cli.options import JSON, NAMES, TARGET
+from lpengine.cli.remote import RemoteCommand
 from lpengine.report.progress import notify
 
 
-@click.command("unload")
+@click.command("unload", cls=RemoteCommand)
 @NAMES
 @EVERYTHING
 @TARGET
