@@ -22,6 +22,7 @@ from lpengine.targets.linux_answers import KernelLog, refusal
 from lpengine.targets.linux_facts import Observer, Shown, look
 from lpengine.targets.linux_image import KernelFiles
 from lpengine.targets.linux_store import Kept, Store
+from lpengine.targets.linux_symbols import SymbolTables
 from lpengine.targets.linux_transition import Clock, complete, wait, write
 from lpengine.targets.linux_tree import (
     RunningPatch,
@@ -76,9 +77,13 @@ class LinuxTarget:
         self._state_directory = state_directory
         self._boot = boot_id(self._tree)
         self._store = Store(state_directory, self._boot)
-        files = KernelFiles(self._tree, state_directory, image)
         self._observer = Observer(
-            self._tree, self._name, self._boot, files, self.module
+            self._tree,
+            self._name,
+            self._boot,
+            KernelFiles(self._tree, state_directory, image),
+            self.module,
+            SymbolTables(self._tree),
         )
 
     @property

@@ -22,11 +22,10 @@ from lpengine.targets.linux_image import KernelFile, KernelFiles
 from lpengine.targets.linux_store import Kept
 from lpengine.targets.linux_symbols import (
     Symbols,
+    SymbolTables,
     annotated,
     busy_with,
     read_hooked,
-    read_symbols,
-    read_traced,
 )
 from lpengine.targets.linux_tree import (
     LoadedModule,
@@ -105,6 +104,7 @@ class Observer:
     boot: str
     files: KernelFiles
     module: Callable[[str], Patch]
+    tables: SymbolTables
     _file: list[KernelFile | None] = field(default_factory=list)
 
     def facts(
@@ -112,9 +112,10 @@ class Observer:
     ) -> Facts:
         names = wanted_names(patches)
         functions = {function.name for patch in patches for function in patch.functions}
-        symbols = read_symbols(self.tree, names) if names else Symbols()
+        others = tuple(m.name for m in shown.modules if not m.livepatch)
+        symbols = self.tables.symbols(names, others) if names else Symbols()
         ours = patched_names(shown)
-        found = self.annotate(symbols, functions, ours)
+        found = self.annotate(symbols, functions, ours, others)
         new = {f"{f.new_symbol}" for p in patches for f in p.functions if f.new_symbol}
         return Facts(
             target=self.target,
@@ -129,11 +130,15 @@ class Observer:
         )
 
     def annotate(
-        self, symbols: Symbols, functions: Collection[str], ours: Collection[str]
+        self,
+        symbols: Symbols,
+        functions: Collection[str],
+        ours: Collection[str],
+        modules: tuple[str, ...],
     ) -> dict[str, tuple[SymbolFact, ...]]:
         if not functions:
             return dict(symbols.found)
-        traced = read_traced(self.tree, functions)
+        traced = self.tables.traced(functions, modules)
         return annotated(symbols, traced, read_hooked(self.tree, functions), ours)
 
     def image_facts(self) -> ImageFacts:

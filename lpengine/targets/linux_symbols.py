@@ -1,10 +1,10 @@
 """The running kernel's symbols, functions that can be redirected, and who is in
 them now."""
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from lpengine.planner.facts import BusyFact, SymbolFact
 from lpengine.targets.linux_tree import Task, Tree
@@ -14,7 +14,6 @@ EXPORT_PREFIX = "__ksymtab_"
 # The function that runs a kernel thread's own one (kernel/kthread.c).
 THREAD_START = ("kthread", "ret_from_fork", "ret_from_fork_asm")
 
-_OWNER = rb"(?:\t\[([^\]]*)\])?"
 
 Traced = Mapping[tuple[str, str], int]
 
@@ -30,77 +29,95 @@ class Symbols:
     known: bool = True
 
 
-def read_symbols(tree: Tree, names: Collection[str]) -> Symbols:
-    """From /proc/kallsyms: "ffffffff81000000 T _text", and "\\t[ext4]" behind the
-    symbols of modules. Those of one object stand in the order that counts: by
-    address in the kernel, by its symbol table in a module."""
+class SymbolTables:
+    """The kernel's big tables, read once for each set of modules that is loaded;
+    symbols of live patches themselves are of no interest to others."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._key: tuple[str, ...] | None = None
+        self._data: dict[Path, bytes | None] = {}
+
+    def symbols(self, names: Collection[str], modules: tuple[str, ...]) -> Symbols:
+        """From /proc/kallsyms: "ffffffff81000000 T _text", and a tab and "[ext4]" behind the
+        symbols of modules. Those of one object stand in the order that counts: by
+        address in the kernel, by its symbol table in a module."""
+        data = self._read(self._tree.proc / "kallsyms", modules)
+        return Symbols(known=False) if not data else find_symbols(data, names)
+
+    def traced(self, names: Collection[str], modules: tuple[str, ...]) -> Traced | None:
+        """(owner, name) -> how many functions of that name begin with a call of the
+        tracer. None where tracefs is not mounted or may not be read."""
+        path = self._tree.tracing / "available_filter_functions"
+        data = self._read(path, modules)
+        return None if data is None else counted(data, names)
+
+    def _read(self, path: Path, modules: tuple[str, ...]) -> bytes | None:
+        if modules != self._key:
+            self._key, self._data = modules, {}
+        if path not in self._data:
+            self._data[path] = read_bytes(path)
+        return self._data[path]
+
+
+def read_bytes(path: Path) -> bytes | None:
     try:
-        data = (tree.proc / "kallsyms").read_bytes()
+        return path.read_bytes()
     except OSError:
-        return Symbols(known=False)
-    found: dict[str, list[SymbolFact]] = defaultdict(list)
+        return None
+
+
+def find_symbols(data: bytes, names: Collection[str]) -> Symbols:
+    found: dict[str, tuple[SymbolFact, ...]] = {}
     exporters: dict[str, str] = {}
     init = init_range(data)
-    for address, kind, name, owner in matching(data, names):
-        if name.startswith(EXPORT_PREFIX):
-            exporters[name.removeprefix(EXPORT_PREFIX)] = owner
-        if name in names:
-            found[name].append(
-                SymbolFact(
-                    name=name,
-                    address=address,
-                    size=0,
-                    is_function=kind in "tTwW",
-                    init=address in init,
-                    owner=owner,
-                )
+    for name in names:
+        facts = tuple(
+            SymbolFact(
+                name=name,
+                address=address,
+                size=0,
+                is_function=kind in "tTwW",
+                init=address in init,
+                owner=owner,
             )
-    known = bool(data)
-    return Symbols({n: tuple(each) for n, each in found.items()}, exporters, known)
+            for address, kind, owner in lines_about(data, name)
+        )
+        if facts:
+            found[name] = facts
+        for _, _, owner in lines_about(data, EXPORT_PREFIX + name):
+            exporters[name] = owner
+    return Symbols(found, exporters)
 
 
-def matching(
-    data: bytes, names: Collection[str]
-) -> Iterator[tuple[int, str, str, str]]:
-    """(address, type, name, owner) of the lines about these names, or about their
-    being exported."""
-    if not names:
-        return
-    wanted = b"|".join(re.escape(name.encode()) for name in sorted(names))
-    prefix = EXPORT_PREFIX.encode()
-    line = rb"^([0-9a-f]+) (.) ((?:%b)?(?:%b))%b$" % (prefix, wanted, _OWNER)
-    for match in re.finditer(line, data, re.MULTILINE):
-        address, kind, name, owner = match.groups(b"")
-        yield int(address, 16), kind.decode(), name.decode(), owner.decode()
+def lines_about(data: bytes, name: str) -> Iterator[tuple[int, str, str]]:
+    """(address, type, owner) of the lines about a name."""
+    text = b" " + name.encode()
+    at = data.find(text)
+    while at >= 0:
+        end = at + len(text)
+        if data[end : end + 1] in (b"\n", b"\t", b""):
+            start = data.rfind(b"\n", 0, at) + 1
+            stop = data.find(b"\n", end)
+            address, kind = data[start:at].split()
+            owner = data[end : stop if stop >= 0 else None].strip(b"\t[]").decode()
+            yield int(address, 16), kind.decode(), owner
+        at = data.find(text, end)
 
 
 def init_range(data: bytes) -> range:
     """Addresses of the kernel's code and data that are gone after boot."""
     ends = [
-        re.search(rb"^([0-9a-f]+) . %b$" % name, data, re.MULTILINE)
-        for name in (b"__init_begin", b"__init_end")
+        next((address for address, _, _ in lines_about(data, name)), 0)
+        for name in ("__init_begin", "__init_end")
     ]
-    start, end = (int(match[1], 16) if match else 0 for match in ends)
-    return range(start, end)
-
-
-def read_traced(tree: Tree, names: Collection[str]) -> Traced | None:
-    """(owner, name) -> how many functions of that name begin with a call of the
-    tracer. None where tracefs is not mounted or may not be read."""
-    try:
-        data = (tree.tracing / "available_filter_functions").read_bytes()
-    except OSError:
-        return None
-    return counted(data, names)
+    return range(*ends)
 
 
 def read_hooked(tree: Tree, names: Collection[str]) -> Traced:
-    """The same for functions that somebody redirects: "name (1) R I D  tramp: …",
-    where I says so. Live patches are among them."""
-    try:
-        data = (tree.tracing / "enabled_functions").read_bytes()
-    except OSError:
-        return {}
+    """Functions that somebody redirects: "name (1) R I D  tramp: …", where I says
+    so. Live patches are among them."""
+    data = read_bytes(tree.tracing / "enabled_functions") or b""
     lines = (line for line in data.splitlines() if redirecting(line))
     return counted(b"\n".join(line.split(b" (", 1)[0] for line in lines), names)
 
@@ -113,12 +130,17 @@ def redirecting(line: bytes) -> bool:
 def counted(data: bytes, names: Collection[str]) -> Traced:
     """Lines like "ext4_read [ext4]"."""
     found: dict[tuple[str, str], int] = defaultdict(int)
-    wanted = {name.encode() for name in names}
-    for line in data.splitlines():
-        words = line.split()
-        if words and words[0] in wanted:
-            owner = words[1].strip(b"[]").decode() if len(words) > 1 else ""
-            found[owner, words[0].decode()] += 1
+    data = b"\n" + data
+    for name in names:
+        text = b"\n" + name.encode()
+        at = data.find(text)
+        while at >= 0:
+            end = at + len(text)
+            stop = data.find(b"\n", end)
+            rest = data[end : stop if stop >= 0 else None]
+            if not rest or rest[:1] in b" \t":
+                found[rest.strip(b" \t[]").decode(), name] += 1
+            at = data.find(text, end)
     return dict(found)
 
 
