@@ -68,6 +68,9 @@ def said_of(console: bytes, name: str) -> tuple[str, ...]:
 
 
 def name_of(number: int) -> str:
+    """The name that Xen has for it: Linux has two for 95."""
+    if number == errno.EOPNOTSUPP:
+        return "EOPNOTSUPP"
     return errno.errorcode.get(number, str(number))
 
 

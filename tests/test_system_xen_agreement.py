@@ -1,0 +1,75 @@
+"""Emulation and reality agree: every scenario of agreement.py ends alike, step by
+step, in the emulated machine and in Debian's Xen."""
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from lpengine.elf import open_image
+from tests.agreement import Step, emulated, scenarios
+
+pytestmark = pytest.mark.system
+ROOT = Path(__file__).parent.parent
+LEAST = 30
+
+# What the emulated machine, on purpose, does not do as Xen does: case -> why.
+EXPLAINED: dict[str, str] = {}
+
+
+@pytest.fixture(scope="module")
+def cases(xen_image: Path) -> dict[str, list[Step]]:
+    return scenarios(open_image(xen_image))
+
+
+@pytest.fixture(scope="module")
+def real(cases, xen_guest, tmp_path_factory) -> dict[str, list[str]]:
+    """All of them in one program in dom0."""
+    there = tmp_path_factory.mktemp("agreement")
+    written = {}
+    for number, (case, steps) in enumerate(cases.items()):
+        written[case] = [
+            (verb, name, keep(there / f"{number}.{index}", more))
+            for index, (verb, name, more) in enumerate(steps)
+        ]
+    (there / "scenarios.json").write_text(json.dumps(written))
+    done = xen_guest.run(
+        [
+            "env",
+            f"PYTHONPATH={ROOT}",
+            sys.executable,
+            str(ROOT / "tests/in_dom0.py"),
+            str(there / "scenarios.json"),
+        ],
+        timeout=timedelta(minutes=4),
+    )
+    assert done.status == 0, done.stderr.decode()
+    answer = json.loads(done.stdout)
+    assert answer["left"] == []
+    return answer["answers"]
+
+
+def keep(path: Path, more: object) -> object:
+    if not isinstance(more, bytes):
+        return more
+    path.write_bytes(more)
+    return str(path)
+
+
+def test_there_are_enough(cases) -> None:
+    assert len(cases) >= LEAST
+
+
+def test_reality_answers_as_the_emulated_machine(cases, real, xen_image) -> None:
+    image = open_image(xen_image)
+    table = {
+        case: (emulated(image, steps), real[case]) for case, steps in cases.items()
+    }
+    different = {
+        case: {"emulated": ours, "real": theirs}
+        for case, (ours, theirs) in table.items()
+        if ours != theirs and case not in EXPLAINED
+    }
+    assert different == {}, json.dumps(different, indent=1)
