@@ -11,7 +11,7 @@ import pytest
 
 if TYPE_CHECKING:
     from lpengine.elf import Image
-    from lpengine.hosts.lab import Guest
+    from lpengine.hosts.lab import Guest, Stock
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64-dbg"
@@ -161,6 +161,19 @@ def _booted(kind: str) -> Iterator["Guest"]:
         _not_there(f"cannot fetch packages for {kind} guests", error)
     with lab.boot(kind, name=f"{kind}-session-{os.getpid()}") as guest:
         yield guest
+
+
+@pytest.fixture(scope="session")
+def linux_image() -> "Stock":
+    """Debian's Linux for clouds, unpacked: `.kernel` is its vmlinuz, `.modules` the
+    directory of its modules; for tests marked `system`."""
+    from lpengine.errors import LpengineError
+    from lpengine.hosts import lab
+
+    try:
+        return lab.fetch("linux")
+    except LpengineError as error:
+        _not_there("cannot fetch a Linux kernel", error)
 
 
 @pytest.fixture(scope="session")
