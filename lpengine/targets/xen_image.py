@@ -19,6 +19,7 @@ SYSFS = Path("/sys/hypervisor")
 # xen/arch/x86/include/asm/config.h: XEN_VIRT_START and its end.
 PATCH_AREA_END = 0xFFFF82D080000000
 _XEN_TEXT = Span(0xFFFF82D040000000, PATCH_AREA_END)
+_BUILD_ID_SIZE = 20
 _CODE_MAX = 64 << 10
 _ENDBR_SIZE = 4
 _JUMP = b"\xe9" + bytes(4)
@@ -27,15 +28,15 @@ _NOP = b"\x90"
 
 def read_build_id(sysfs: Path = SYSFS) -> str:
     """The running image's build id as hex, "" where sysfs does not have it. Linux
-    6.1 shows the bytes themselves."""
+    6.1 shows the bytes themselves, up to the first zero: then it is cut."""
     try:
         raw = (sysfs / "properties/buildid").read_bytes()
     except OSError:
         return ""
     text = raw.strip()
-    if len(text) in (32, 40) and not text.strip(b"0123456789abcdef"):
+    if len(text) == 2 * _BUILD_ID_SIZE and not text.strip(b"0123456789abcdef"):
         return text.decode()
-    return raw.hex() if raw != b"<denied>" else ""
+    return raw.hex() if len(raw) == _BUILD_ID_SIZE else ""
 
 
 def read_version(sysfs: Path = SYSFS) -> str:
