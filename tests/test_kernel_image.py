@@ -77,10 +77,11 @@ def test_damage_is_one_clear_error(name: str) -> None:
 def test_a_bomb_is_cut_off_at_what_it_claims(name: str) -> None:
     bomb = packed(name, KERNEL + bytes(32 << 20))
     small = bomb[:-4] + struct.pack("<I", len(KERNEL))
-    try:
+    if name == "lz4":  # a whole block at a time, or nothing
+        with pytest.raises(InputError, match="damaged"):
+            unpack_kernel(boot_image(small))
+    else:
         assert unpack_kernel(boot_image(small)) == KERNEL
-    except InputError as error:  # a whole block at a time, or nothing
-        assert name == "lz4" and "damaged" in error.message
 
 
 def test_a_bomb_that_admits_it_is_refused() -> None:
