@@ -28,6 +28,7 @@ from lpengine.targets.linux_tree import (
     RunningPatch,
     Tree,
     boot_id,
+    is_tracing,
     running_patch,
 )
 
@@ -243,7 +244,10 @@ class LinuxTarget:
             self._kernel.loader.insert(self._store.path(kept.name))
         except OSError as error:
             messages = self._kernel.log.close(log)
-            raise refusal(kept.name, error.errno or 0, messages) from error
+            refused = refusal(kept.name, error.errno or 0, messages)
+            if refused.cause == "function-hooked" and not is_tracing(self._tree):
+                refused.cause = "tracing-disabled"
+            raise refused from error
         self._kernel.log.close(log)
 
     def _finish_applying(

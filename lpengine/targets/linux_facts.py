@@ -32,6 +32,7 @@ from lpengine.targets.linux_tree import (
     RunningPatch,
     Tree,
     image_build_id,
+    is_tracing,
     loaded_modules,
     module_build_id,
     number,
@@ -219,7 +220,7 @@ class Observer:
             modules_disabled=bool(
                 number(self.tree.proc / "sys/kernel/modules_disabled")
             ),
-            tracing=number(self.tree.proc / "sys/kernel/ftrace_enabled") != 0,
+            tracing=is_tracing(self.tree),
             modules=tuple(
                 ModuleFact(module.name, module_build_id(self.tree, module.name))
                 for module in shown.modules

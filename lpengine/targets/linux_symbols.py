@@ -39,9 +39,9 @@ class SymbolTables:
         self._data: dict[Path, bytes | None] = {}
 
     def symbols(self, names: Collection[str], modules: tuple[str, ...]) -> Symbols:
-        """From /proc/kallsyms: "ffffffff81000000 T _text", and a tab and "[ext4]" behind the
-        symbols of modules. Those of one object stand in the order that counts: by
-        address in the kernel, by its symbol table in a module."""
+        """From /proc/kallsyms: "ffffffff81000000 T _text", and a tab and "[ext4]"
+        behind the symbols of modules. Those of one object stand in the order that
+        counts: by address in the kernel, by its symbol table in a module."""
         data = self._read(self._tree.proc / "kallsyms", modules)
         return Symbols(known=False) if not data else find_symbols(data, names)
 

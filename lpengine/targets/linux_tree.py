@@ -130,6 +130,11 @@ def release(tree: Tree) -> str:
     return text(tree.proc / "sys/kernel/osrelease") or ""
 
 
+def is_tracing(tree: Tree) -> bool:
+    """Whether the function tracer, which redirects functions, is switched on."""
+    return number(tree.proc / "sys/kernel/ftrace_enabled") != 0
+
+
 def running_patches(tree: Tree) -> tuple[RunningPatch, ...]:
     """In no particular order. A patch whose directory goes away while it is read
     has been taken off."""
