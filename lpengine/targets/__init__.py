@@ -6,11 +6,14 @@ from pathlib import Path
 
 from lpengine.errors import NotFoundError, UsageError
 from lpengine.machine import open_machine
-from lpengine.targets import linux_open, xen_open
 from lpengine.targets.base import DEFAULT_TIMEOUT, Target
 from lpengine.targets.linux import LinuxTarget
+from lpengine.targets.linux_open import open_linux
+from lpengine.targets.linux_open import state_directory as linux_directory
 from lpengine.targets.machine import MachineTarget
 from lpengine.targets.xen import XenTarget
+from lpengine.targets.xen_open import open_xen
+from lpengine.targets.xen_open import state_directory as xen_directory
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -54,10 +57,8 @@ class _Scheme:
 
 _SCHEMES: Mapping[str, _Scheme] = {
     "emulated": _Scheme(_open_emulated, _machine_directory, "DIR"),
-    "linux": _Scheme(
-        linux_open.open_linux, lambda _: linux_open.state_directory(), "[VMLINUZ]"
-    ),
-    "xen": _Scheme(lambda _: xen_open.open_xen(), lambda _: xen_open.state_directory()),
+    "linux": _Scheme(open_linux, lambda _: linux_directory(), "[VMLINUZ]"),
+    "xen": _Scheme(lambda _: open_xen(), lambda _: xen_directory()),
 }
 
 
