@@ -39,6 +39,9 @@ _PACKAGES = {
 }
 _LINE_MAX = 300
 
+# What `start` has started and nobody waits for: kept, so that it is reaped.
+_background: list[subprocess.Popen[bytes]] = []
+
 
 @dataclass(frozen=True)
 class Result:
@@ -126,14 +129,14 @@ def start(argv: Sequence[str], *, cwd: Path, log: Path) -> int:
     to `log`. Its process id. Raises as `run` does when it cannot be started."""
     with log.open("ab") as output:
         try:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 list(argv),
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-            ).pid
+            )
         except FileNotFoundError as error:
             raise NotFoundError(
                 f"{argv[0]}: not installed", hint=_hint(argv)
@@ -141,6 +144,8 @@ def start(argv: Sequence[str], *, cwd: Path, log: Path) -> int:
         except OSError as error:
             reason = f"cannot be started: {error.strerror}"
             raise CommandError(argv, None, reason, b"") from error
+    _background[:] = [process, *(p for p in _background if p.poll() is None)]
+    return process.pid
 
 
 def _start(

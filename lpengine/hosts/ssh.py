@@ -3,9 +3,12 @@ known hosts better than we could."""
 
 import re
 import shlex
+import shutil
 import tempfile
+import weakref
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from lpengine import command
@@ -14,7 +17,7 @@ from lpengine.hosts.base import DEFAULT_TIMEOUT, Completed, HostError, file_erro
 
 _UNREACHED = 255
 _LATE = 124
-_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:%-]*")
+_WORD = re.compile(r"[A-Za-z0-9_:][A-Za-z0-9_.:%-]*")
 _CONNECT_SECONDS = 15
 _GRACE = 10.0
 
@@ -54,7 +57,9 @@ class SshHost:
         self._destination = destination(uri)
         self._options = tuple(options)
         # Private, and short: a socket's path is limited to 107 bytes.
-        self._sockets = tempfile.TemporaryDirectory(prefix="lpe-", dir="/tmp")
+        self._sockets = tempfile.mkdtemp(prefix="lpe-", dir="/tmp")
+        goodbye = self._argv("-O", "exit")
+        self._finalize = weakref.finalize(self, _disconnect, goodbye, self._sockets)
 
     def run(
         self,
@@ -85,9 +90,8 @@ class SshHost:
         return self.read("/proc/sys/kernel/random/boot_id").decode().strip()
 
     def close(self) -> None:
-        """End the kept connection."""
-        command.complete(self._argv("-O", "exit"), timeout=_GRACE)
-        self._sockets.cleanup()
+        """End the kept connection; else it ends with this object."""
+        self._finalize()
 
     def _script(self, script: str, path: str, data: bytes, *rest: str) -> Completed:
         done = self.run(["sh", "-c", script, "sh", path, *rest], input=data)
@@ -103,7 +107,7 @@ class SshHost:
             raise HostError(f"{self.name}: {error.message}") from error
 
     def _argv(self, *control: str) -> list[str]:
-        sockets = f"{self._sockets.name}/%C"
+        sockets = f"{self._sockets}/%C"
         ours = {
             "BatchMode": "yes",
             "ControlMaster": "auto",
@@ -124,6 +128,12 @@ class SshHost:
             f"cannot reach {self.name}: {said}",
             hint=f"try: ssh {' '.join(self._destination)}",
         )
+
+
+def _disconnect(goodbye: Sequence[str], sockets: str) -> None:
+    if any(Path(sockets).iterdir()):
+        command.complete(goodbye, timeout=_GRACE)
+    shutil.rmtree(sockets, ignore_errors=True)
 
 
 def destination(uri: str) -> list[str]:
