@@ -147,12 +147,9 @@ class KernelImage:
         return self.image.section(name) is not None
 
     def is_init(self, entry: Entry) -> bool:
-        """Whether its code is freed once the kernel has booted."""
-        for name in (".init.text", ".exit.text"):
-            section = self.image.section(name)
-            if section and 0 <= entry.address - section.address < section.size:
-                return True
-        return False
+        """Whether its memory is freed once the kernel has booted."""
+        start, end = (self._one(f"__init_{edge}").address for edge in ("begin", "end"))
+        return start <= entry.address < end
 
     def code(self, address: int, size: int) -> bytes:
         return self.image.read(address, size)
