@@ -40,7 +40,7 @@ def frame(nonce: bytes, fields: Sequence[bytes]) -> bytes:
 
 def parse(line: bytes) -> tuple[bytes, tuple[bytes, ...]] | None:
     """(nonce, fields) of a line; None for one that is not a message."""
-    nonce, space, encoded = line.strip().partition(b" ")
+    nonce, space, encoded = line.strip(b"\r\n").partition(b" ")
     if len(nonce) != NONCE_SIZE or not space:
         return None
     try:

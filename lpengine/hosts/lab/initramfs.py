@@ -69,19 +69,19 @@ mount -t tracefs tracefs /new/sys/kernel/tracing 2>/dev/null
 hostname lab
 cp /lpengine /new/usr/local/bin/lpengine
 {links}cd /new
-export PATH='{path}' PYTHONPATH='{pythonpath}' HOME=/root LANG=C.UTF-8 TERM=dumb
+export PATH={path} PYTHONPATH={pythonpath} HOME=/root LANG=C.UTF-8 TERM=dumb
 export LPENGINE_GUEST=1 {variables}
-exec chroot . '{python}' -I -S '{agent}' </dev/null >/dev/console 2>&1
+exec chroot . {python} -I -S {agent} </dev/null >/dev/console 2>&1
 """
 
 _SHARE = """\
-mkdir -p '/new{path}'
-mount {options} share '/new{path}' || die "mount the share"
+mkdir -p {path}
+mount {options} share {path} || die "mount the share"
 """
 
 _COMMAND = """\
 #!/bin/sh
-exec '{python}' -m lpengine "$@"
+exec {python} -m lpengine "$@"
 """
 
 
@@ -125,10 +125,10 @@ def init_script(
         root_tag=ROOT_TAG,
         links="".join(_link_lines(stock.tree, Path("/"))),
         share=_share_lines(transport, share),
-        path=_search_path(),
-        pythonpath=_SOURCES,
-        python=sys.executable,
-        agent=Path(agent.__file__),
+        path=shlex.quote(_search_path()),
+        pythonpath=shlex.quote(str(_SOURCES)),
+        python=shlex.quote(sys.executable),
+        agent=shlex.quote(agent.__file__),
         variables=_variables(),
     )
 
@@ -147,7 +147,7 @@ def _share_lines(transport: str, share: Path | None) -> str:
         options = f"-t 9p -o cache=mmap,{_9P_OPTIONS}"
     else:
         options = "-t virtiofs"
-    return _SHARE.format(path=share, options=options)
+    return _SHARE.format(path=shlex.quote(f"/new{share}"), options=options)
 
 
 def _link_lines(tree: Path, host: Path) -> Iterator[str]:
@@ -174,7 +174,7 @@ def _variables() -> str:
     """What of the caller's environment has a meaning inside."""
     kept = ("LPENGINE_CACHE", "VIRTUAL_ENV")
     return " ".join(
-        f"{name}='{os.environ[name]}'" for name in kept if name in os.environ
+        f"{name}={shlex.quote(os.environ[name])}" for name in kept if name in os.environ
     )
 
 
@@ -184,7 +184,7 @@ def _entries(
     folders = ["bin", "dev", "proc", "sys", "lower", "overlay", "new", "modules"]
     for number, folder in enumerate(folders, 1):
         yield cpio_entry(folder, stat.S_IFDIR | 0o755, b"", number)
-    command = _COMMAND.format(python=sys.executable).encode()
+    command = _COMMAND.format(python=shlex.quote(sys.executable)).encode()
     files = [
         ("bin/busybox", 0o755, stock.busybox.read_bytes()),
         ("init", 0o755, script.encode()),

@@ -1,0 +1,458 @@
+"""The lab without QEMU: framing, command lines, archives, packages, state."""
+
+import json
+import lzma
+import os
+import select
+import socket
+import stat
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lpengine.cli import run
+from lpengine.cli.lab import kind_of
+from lpengine.command import CommandError
+from lpengine.errors import LockedError, NotFoundError, UsageError
+from lpengine.hosts import HostError
+from lpengine.hosts.lab import agent, boot, find, guests, packages, qemu, state
+from lpengine.hosts.lab.channel import Channel
+from lpengine.hosts.lab.guest import last_words
+from lpengine.hosts.lab.initramfs import Initramfs, cpio_entry, init_script
+from lpengine.hosts.lab.modules import Modules, dependencies
+from lpengine.hosts.lab.packages import Stock
+from lpengine.hosts.lab.storage import exclusive
+from lpengine.hosts.lab.trial import reason_of
+
+NONCE = b"0123456789abcdef" * 2
+FIELDS = st.lists(st.binary(max_size=300), max_size=6)
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LPENGINE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("LPENGINE_LAB", str(tmp_path / "lab"))
+
+
+def stock(kind: str = "xen", tree: Path = Path("/cache/tree")) -> Stock:
+    kernel = tree / "boot/vmlinuz-6.1"
+    hypervisor = tree / "boot/xen.elf" if kind == "xen" else None
+    return Stock(kind, tree, kernel, "6.1", (), hypervisor, None)
+
+
+def record(name: str = "one", **changes: object) -> state.Record:
+    ours = state.process(os.getpid())
+    made = state.Record(name, "xen", 512, 2, "", (ours,))
+    return replace(made, **changes)
+
+
+# The line to the agent.
+
+
+@given(FIELDS)
+def test_what_is_framed_can_be_parsed(fields: list[bytes]) -> None:
+    lines = agent.frame(NONCE, fields).split(b"\n")
+    assert [m for line in lines if (m := agent.parse(line))] == [(NONCE, tuple(fields))]
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_not_a_message_and_never_an_error(noise: bytes) -> None:
+    found = agent.parse(noise)
+    assert found is None or agent.parse(agent.frame(*found).strip()) == found
+
+
+@given(FIELDS, st.integers(min_value=0))
+def test_a_broken_off_message_does_not_spoil_the_next(
+    fields: list[bytes], cut: int
+) -> None:
+    whole = agent.frame(NONCE, fields)
+    stream = whole[: cut % len(whole)] + agent.frame(NONCE[::-1], [b"next"])
+    parsed = [m for line in stream.split(b"\n") if (m := agent.parse(line))]
+    assert parsed[-1] == (NONCE[::-1], (b"next",))
+
+
+@pytest.fixture
+def line() -> Iterator[Channel]:
+    """A channel to an agent that runs here, over a socket pair."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    thread = threading.Thread(target=serve_until_closed, args=(theirs,))
+    thread.start()
+    yield Channel(ours, lambda: None)
+    ours.close()
+    thread.join()
+    theirs.close()
+
+
+def serve_until_closed(port: socket.socket) -> None:
+    """`agent.serve` without its patience with a peer that is not there."""
+    pending = bytearray()
+    while data := port.recv(1 << 16):
+        pending += data
+        *lines, rest = bytes(pending).split(b"\n")
+        pending = bytearray(rest)
+        for each in lines:
+            if message := agent.parse(each):
+                answer = agent._answer(port.fileno(), message[1])
+                port.sendall(agent.frame(message[0], answer))
+
+
+def test_the_agent_runs_programs(line: Channel) -> None:
+    request = [b"run", b"10", b"/", b"input", b"sh", b"-c", b"cat; pwd; exit 4"]
+    assert line.ask(request, 10) == (b"done", b"4", b"input/\n", b"")
+
+
+def test_the_agent_ends_what_takes_too_long(line: Channel) -> None:
+    assert line.ask([b"run", b"0.1", b"/", b"", b"sleep", b"9"], 10) == (b"late",)
+
+
+def test_the_agent_reads_and_writes_whole_files(line: Channel, tmp_path: Path) -> None:
+    data, path = bytes(range(256)) * 4000, str(tmp_path / "file").encode()
+    assert line.ask([b"write", path, data], 10) == (b"done",)
+    assert line.ask([b"read", path], 10) == (b"done", data)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_agent_says_what_it_cannot_do(line: Channel, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing").encode()
+    assert line.ask([b"read", missing], 10)[:2] == (b"failed", b"2")
+    assert line.ask([b"dance"], 10)[0] == b"failed"
+
+
+def test_answers_to_others_are_ignored() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"half a line" + agent.frame(NONCE, [b"for somebody else"]))
+        with pytest.raises(HostError, match="does not answer"):
+            Channel(ours, lambda: None).ask([b"alive"], 0.1)
+
+
+def test_waiting_ends_when_the_guest_has_died() -> None:
+    def died() -> None:
+        raise HostError("it has died")
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(HostError, match="it has died"):
+        Channel(ours, died).ask([b"alive"], 60)
+
+
+def test_the_agent_imports_no_lpengine() -> None:
+    """It is started by its path, by a Python without site packages."""
+    command = [
+        "python3",
+        "-I",
+        "-S",
+        "-c",
+        "import runpy, sys; runpy.run_path(sys.argv[1])",
+    ]
+    subprocess.run([*command, agent.__file__], check=True, timeout=30)
+
+
+# QEMU's command line.
+
+
+@pytest.mark.parametrize("kind", ["xen", "linux"])
+@pytest.mark.parametrize("transport", ["9p", "virtiofs"])
+def test_qemu_never_uses_kvm_and_has_no_network(kind: str, transport: str) -> None:
+    initramfs = Initramfs(Path("/cache/i.cpio"), transport)
+    argv = qemu.arguments(stock(kind), initramfs, qemu.Shape(700, 3), None)
+    pairs = dict(pairwise(argv))
+    assert (pairs["-accel"], pairs["-net"]) == ("tcg", "none")
+    assert (pairs["-m"], pairs["-smp"]) == ("700", "3")
+    assert not [word for word in argv if "kvm" in word]
+
+
+def test_the_hosts_root_is_never_writable() -> None:
+    initramfs = Initramfs(Path("/cache/i.cpio"), "9p")
+    argv = qemu.arguments(stock(), initramfs, qemu.Shape(700, 1), Path("/srv/x"))
+    roots = [word for word in argv if word.startswith("local,")]
+    assert "readonly=on" in roots[0]
+    assert roots[1].startswith("local,path=/srv/x,")
+    assert "readonly=off" in roots[1]
+
+
+def test_commas_in_paths_are_doubled() -> None:
+    initramfs = Initramfs(Path("/a,b/i.cpio"), "9p")
+    argv = qemu.arguments(stock(tree=Path("/a,b")), initramfs, qemu.Shape(700, 1), None)
+    modules = argv[argv.index("-initrd") + 1]
+    assert modules.endswith(",/a,,b/i.cpio")
+    assert modules.startswith("/a,,b/boot/vmlinuz-6.1 ")
+
+
+def test_a_missing_virtiofsd_names_its_package() -> None:
+    with pytest.raises(NotFoundError) as caught:
+        qemu.virtiofs_arguments(["/nowhere/virtiofsd"])
+    assert "qemu-system-common" in caught.value.hint
+
+
+# The initramfs.
+
+
+def test_archives_are_what_cpio_reads(tmp_path: Path) -> None:
+    archive = b"".join(
+        [
+            cpio_entry("folder", stat.S_IFDIR | 0o755, b"", 1),
+            cpio_entry("folder/file", stat.S_IFREG | 0o644, b"content\n", 2),
+            cpio_entry("TRAILER!!!", 0, b"", 0),
+        ]
+    )
+    listed = subprocess.run(
+        ["cpio", "-it", "--quiet"], input=archive, capture_output=True, check=True
+    )
+    assert listed.stdout == b"folder\nfolder/file\n"
+    subprocess.run(["cpio", "-id", "--quiet"], input=archive, cwd=tmp_path, check=True)
+    assert (tmp_path / "folder/file").read_text() == "content\n"
+
+
+@pytest.mark.parametrize("share", [None, Path("/srv/it's here")])
+@pytest.mark.parametrize("transport", ["9p", "virtiofs"])
+def test_the_init_script_is_a_script(
+    share: Path | None, transport: str, tmp_path: Path
+) -> None:
+    (tmp_path / "usr").mkdir()
+    (tmp_path / "usr" / "only-in-the-packages it's").touch()
+    script = init_script(stock(tree=tmp_path), transport, ["a.ko"], share)
+    subprocess.run(["sh", "-n"], input=script.encode(), check=True)
+    assert "only-in-the-packages" in script
+
+
+def make_modules(directory: Path) -> Modules:
+    (directory / "kernel").mkdir(parents=True)
+    for name, needs in (("top", "mid-dle,base"), ("mid-dle", "base"), ("base", "")):
+        content = b"\x7fELF\0license=GPL\0depends=%s\0" % needs.encode()
+        (directory / "kernel" / f"{name}.ko").write_bytes(content)
+    packed = lzma.compress(b"\0depends=top\0")
+    (directory / "kernel" / "packed.ko.xz").write_bytes(packed)
+    (directory / "modules.builtin").write_text("kernel/built-in.ko\n")
+    return Modules(directory)
+
+
+def test_modules_come_after_what_they_need(tmp_path: Path) -> None:
+    ordered = make_modules(tmp_path / "m").ordered(["packed", "built_in", "top"])
+    assert [name for name, _ in ordered] == [
+        "base.ko",
+        "mid_dle.ko",
+        "top.ko",
+        "packed.ko",
+    ]
+
+
+def test_a_module_that_the_kernel_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no module nothing"):
+        make_modules(tmp_path / "m").ordered(["nothing"])
+
+
+@given(st.binary())
+def test_a_module_without_modinfo_needs_nothing(data: bytes) -> None:
+    assert dependencies(data.replace(b"depends=", b"")) == ()
+
+
+# Packages.
+
+APT = {
+    "depends --important xen-system-amd64": (
+        "xen-system-amd64\n  Depends: xen-hypervisor-4.17-amd64\n"
+    ),
+    "depends --important linux-image-amd64": (
+        "linux-image-amd64\n  Depends: linux-image-6.1.0-9-amd64\n"
+    ),
+    "depends --important linux-image-cloud-amd64": (
+        "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-9-cloud-amd64\n"
+    ),
+    "madison xen-hypervisor-4.17-amd64": "x | 2-1 | a Packages\nx | 1-1 | b Packages\n",
+    "madison xen-hypervisor-4.17-amd64-dbg": "x | 1-1 | b Packages\n",
+}
+
+
+@pytest.fixture
+def apt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(arguments: list[str]) -> str:
+        line = " ".join(arguments)
+        if "--recurse" in line:
+            return "xen-utils-4.17\n  Depends: libc6\nlibxenctrl\nlibc6\nlibyajl2\n"
+        return APT.get(line, f"{arguments[-1]} | 5:1.0 | c Packages\n")
+
+    monkeypatch.setattr(packages, "_apt_cache", answer)
+
+
+def test_hypervisor_and_symbols_have_one_version(apt: None) -> None:
+    wanted = dict(packages.wanted_packages("xen"))
+    assert wanted["xen-hypervisor-4.17-amd64"] == "1-1"
+    assert wanted["xen-hypervisor-4.17-amd64-dbg"] == "1-1"
+    assert {
+        "xen-utils-4.17",
+        "libxenctrl",
+        "libyajl2",
+        "linux-image-6.1.0-9-amd64",
+    } <= (set(wanted))
+    assert "libc6" not in wanted
+
+
+def test_linux_guests_run_the_kernel_for_clouds(apt: None) -> None:
+    assert [name for name, _ in packages.wanted_packages("linux")] == [
+        "linux-image-6.1.0-9-cloud-amd64",
+        "busybox-static",
+    ]
+
+
+def test_apt_without_lists_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def empty(argv: list[str], **_: object) -> object:
+        raise CommandError(argv, 100, "failed", b"E: No packages found")
+
+    monkeypatch.setattr(packages, "run", empty)
+    assert run(["lab", "fetch", "xen"]) == 4
+    assert "apt-get update" in capsys.readouterr().err
+
+
+def test_what_is_in_the_store_is_not_fetched_again(tmp_path: Path) -> None:
+    (tmp_path / "name_1%3a2.deb").write_bytes(b"")
+    found = packages._download([("name", "1:2")], tmp_path)
+    assert found == [tmp_path / "name_1%3a2.deb"]
+
+
+def test_other_versions_are_another_tree() -> None:
+    assert packages.fingerprint([("a", "1"), ("b", "2")]) == packages.fingerprint(
+        [("b", "2"), ("a", "1")]
+    )
+    assert packages.fingerprint([("a", "1")]) != packages.fingerprint([("a", "2")])
+
+
+def test_booting_what_was_not_fetched_says_how(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["lab", "boot", "xen"]) == 4
+    assert "lpengine lab fetch xen" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="not a kind"):
+        boot("hurd")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"tree": 5}', "null"])
+def test_a_damaged_stock_record_is_no_stock(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "cache/lab/xen.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(NotFoundError, match="nothing is fetched"):
+        packages.stocked("xen")
+
+
+# State.
+
+
+def test_a_saved_guest_is_found_again() -> None:
+    state.save(record())
+    assert state.load("one") == record()
+    assert [guest.name for guest in guests()] == ["qemu:one"]
+    assert find("one").alive
+
+
+def test_a_process_number_in_other_hands_is_not_our_guest() -> None:
+    stolen = state.Process(os.getpid(), 1)
+    state.save(record(processes=(stolen,)))
+    assert not find("one").alive
+    find("one").stop()
+    assert guests() == ()
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "a b", "x" * 64])
+def test_names_that_are_no_names_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="not a name"):
+        find(name)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"name": "one"}'])
+def test_a_damaged_guest_record_is_no_guest(content: str) -> None:
+    state.save(record())
+    (record().directory / state.RECORD).write_text(content)
+    with pytest.raises(NotFoundError):
+        find("one")
+
+
+def test_names_count_up() -> None:
+    assert state.free_name("xen") == "xen"
+    state.save(record("xen"))
+    assert state.free_name("xen") == "xen-2"
+
+
+def test_guests_that_do_not_fit_are_refused() -> None:
+    meminfo = "MemTotal: 9 kB\nMemAvailable:   2097152 kB\n"
+    state.check_memory(1500, meminfo)
+    with pytest.raises(UsageError, match="does not fit: 1792 MiB free"):
+        state.check_memory(1700, meminfo)
+    state.save(record(memory=1024))  # which may still take most of that
+    with pytest.raises(UsageError, match="does not fit"):
+        state.check_memory(1500, meminfo)
+
+
+def test_a_held_lock_is_waited_for_and_then_named(tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path / "lock", "it", 1),
+        pytest.raises(LockedError, match="it is in use"),
+        exclusive(tmp_path / "lock", "it", 0.1),
+    ):
+        pass
+    with exclusive(tmp_path / "lock", "it", 0):
+        pass
+
+
+# Consoles and verdicts.
+
+
+@pytest.mark.parametrize(
+    ("console", "words"),
+    [
+        ("", ""),
+        ("(XEN) Freed 656kB init memory\nlab: ready\n", ""),
+        ("(XEN) x\n(XEN) Panic on CPU 0:\r\n(XEN) y", "(XEN) Panic on CPU 0:"),
+        (
+            "[ 1.0] Kernel panic - not syncing: x",
+            "[ 1.0] Kernel panic - not syncing: x",
+        ),
+        ("lab: failed: insmod 9p.ko", "lab: failed: insmod 9p.ko"),
+    ],
+)
+def test_last_words(console: str, words: str) -> None:
+    assert last_words(console) == words
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"message": "no such thing"}, "no such thing"),
+        ({"outcome": {"error": "EINVAL"}, "plan": {}}, "EINVAL"),
+        ("Traceback\nboom", "boom"),
+        ({"outcome": None, "plan": {"findings": []}}, "no reason given"),
+    ],
+)
+def test_reasons_come_from_the_documents(said: object, reason: str) -> None:
+    assert reason_of(said) == reason
+    assert reason_of(json.loads(json.dumps(said))) == reason
+
+
+def test_the_kind_of_guest_follows_from_the_module(tmp_path: Path) -> None:
+    module = tmp_path / "x.ko"
+    module.write_bytes(b"\x7fELF\0license=GPL\0vermagic=6.1.0\0")
+    assert kind_of(module) == "linux"
+    module.write_bytes(b"\x7fELF .livepatch.funcs")
+    assert kind_of(module) == "xen"
+    with pytest.raises(NotFoundError):
+        kind_of(tmp_path / "missing")
+
+
+def test_a_port_without_a_peer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A virtio port that nobody has opened is ready to read, and empty."""
+    ours, theirs = os.pipe()
+    os.close(theirs)
+    try:
+        assert select.select([ours], [], [], 0)[0]
+        assert agent._receive(ours) == b""
+    finally:
+        os.close(ours)
