@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import lpengine
-from lpengine import api
+from lpengine.api import targets as api
 from lpengine.journal import lock
 
 

@@ -308,7 +308,7 @@ def test_a_defect_of_ours_is_no_traceback(cli, monkeypatch, tmp_path) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr("lpengine.api.inspect", broken)
+    monkeypatch.setattr("lpengine.api.modules.inspect", broken)
     code, _, err = cli("inspect", tmp_path)
     assert code == 1
     assert "planted" in err

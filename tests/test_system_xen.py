@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import lpengine
-from lpengine.api import image_memory
+from lpengine.api.machines import image_memory
 
 pytestmark = pytest.mark.system
 

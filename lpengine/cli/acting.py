@@ -1,6 +1,6 @@
 """What the acting verbs show at their end."""
 
-from lpengine.cli import exits
+from lpengine.cli import verdicts
 from lpengine.report import shapes, text
 from lpengine.report.documents import to_json
 from lpengine.report.table import show
@@ -13,7 +13,7 @@ def show_action(acted: Acted, as_json: bool, strict: bool = False) -> int:
         show([to_json(shapes.action_document(acted))])
     else:
         show(text.action_lines(acted))
-    return exits.of_action(acted, strict=strict)
+    return verdicts.of_action(acted, strict=strict)
 
 
 def show_dry_run(planned: Planned, as_json: bool, strict: bool = False) -> int:

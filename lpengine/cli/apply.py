@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from lpengine import api
+from lpengine.api import targets as api
 from lpengine.cli.acting import show_action, show_dry_run
 from lpengine.cli.options import (
     DRY_RUN,

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import click
 
-from lpengine import api
+from lpengine.api import builds as api
 from lpengine.cli.options import JSON, Decorator, parse_pairs
 from lpengine.compile import DEFAULT_COMPILER
 from lpengine.patch.build import FORMATS
 from lpengine.patch.built import Built
-from lpengine.report import shapes
+from lpengine.report import module_shapes as shapes
 from lpengine.report.documents import to_json
 from lpengine.report.files import write_whole
 from lpengine.report.table import show

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from lpengine import api
-from lpengine.cli import exits
+from lpengine.api import machines as api
+from lpengine.cli import verdicts
 from lpengine.cli.options import JSON, NODEPS, PAYLOADS, TIMEOUT
 from lpengine.planner import Policy
 from lpengine.report import shapes, text
@@ -69,4 +69,4 @@ def command(
         show([to_json(shapes.emulation_document(emulated))])
     else:
         show(text.emulation_lines(emulated))
-    return exits.of_action(emulated.acted)
+    return verdicts.of_action(emulated.acted)

@@ -4,10 +4,10 @@ import json
 
 import click
 
-from lpengine import api
 from lpengine.cli.options import JSON
-from lpengine.planner import CATALOGUE
-from lpengine.report import shapes, text
+from lpengine.planner import CATALOGUE, explain
+from lpengine.report import module_shapes as shapes
+from lpengine.report import module_text as text
 from lpengine.report.documents import schemas, to_json
 from lpengine.report.table import show, show_table
 
@@ -32,7 +32,7 @@ def command(code: str | None, json_schema: bool, as_json: bool) -> int:
         rows = ((c.code, c.name, c.summary) for c in CATALOGUE.values())
         show_table(("CODE", "NAME", "MEANING"), rows)
         return 0
-    entry = api.explain(code)
+    entry = explain(code)
     if as_json:
         show([to_json(shapes.explain_document(entry))])
     else:

@@ -2,7 +2,7 @@
 
 import click
 
-from lpengine import api
+from lpengine.api import targets as api
 from lpengine.cli.options import JSON, TARGET
 from lpengine.cli.remote import RemoteCommand
 from lpengine.report import shapes, text

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from lpengine import api
+from lpengine.api import modules as api
 from lpengine.cli.exits import DONE, REJECTED
 from lpengine.cli.options import JSON, PAYLOAD
-from lpengine.report import shapes, text
+from lpengine.report import module_shapes as shapes
+from lpengine.report import module_text as text
 from lpengine.report.documents import to_json
 from lpengine.report.table import show, show_table
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from lpengine import api
+from lpengine.api import machines as api
 from lpengine.cli.options import JSON
 from lpengine.report import documents, shapes, text
 from lpengine.report.documents import to_json

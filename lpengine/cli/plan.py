@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from lpengine import api
-from lpengine.cli import exits
+from lpengine.api import targets as api
+from lpengine.cli import verdicts
 from lpengine.cli.options import JSON, LIVE_PATCHING, NODEPS, PAYLOADS, STRICT, TARGET
 from lpengine.cli.remote import RemoteCommand
 from lpengine.planner import Policy
@@ -43,4 +43,4 @@ def command(
         show([to_json(shapes.plan_document(planned))])
     else:
         show(text.plan_lines(planned))
-    return exits.of_plan(planned.plan, strict=strict)
+    return verdicts.of_plan(planned.plan, strict=strict)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import click
 
-from lpengine import api
+from lpengine.api import targets as api
 from lpengine.cli.acting import show_action, show_dry_run
 from lpengine.cli.names import EVERYTHING, check_names
 from lpengine.cli.options import DRY_RUN, JSON, NAMES, TARGET, TIMEOUT

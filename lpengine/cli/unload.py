@@ -2,7 +2,7 @@
 
 import click
 
-from lpengine import api
+from lpengine.api import targets as api
 from lpengine.cli.acting import show_action
 from lpengine.cli.names import EVERYTHING, check_names
 from lpengine.cli.options import JSON, NAMES, TARGET

@@ -1,12 +1,17 @@
 """Code as rows of text: with the relocations of a module, or as it is in memory."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from lpengine.arch.x86 import Instruction, disassemble
 from lpengine.elf import Image
 from lpengine.elf.constants import RelocationType
 from lpengine.patch.model import FunctionPatch, Patch, PatchRelocation
-from lpengine.planner import Facts
+
+if TYPE_CHECKING:
+    from lpengine.planner import Facts
 
 
 def memory_rows(code: bytes, address: int, names: Mapping[int, str]) -> list[str]:

@@ -1,12 +1,17 @@
 """What a verb has to show, before it is text or JSON."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from lpengine.elf import Image
-from lpengine.engine import Outcome
-from lpengine.journal import Entry
-from lpengine.patch.model import Patch
-from lpengine.planner import Facts, Plan
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+# Named here, made elsewhere: showing a module needs neither planner nor engine.
+if TYPE_CHECKING:
+    from lpengine.elf import Image
+    from lpengine.engine import Outcome
+    from lpengine.journal import Entry
+    from lpengine.patch.model import Patch
+    from lpengine.planner import Facts, Plan
 
 
 @dataclass(frozen=True)
