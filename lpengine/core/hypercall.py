@@ -1,6 +1,7 @@
 """Xen's live patching calls, through the control domain's /dev/xen/privcmd."""
 
 import os
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -82,6 +83,7 @@ class Privcmd:
         except OSError:
             os.close(self._calls)
             raise
+        self.close = weakref.finalize(self, _close, self._calls, self._buffers)
 
     def buffer(self, size: int) -> mmap:
         return mmap(self._buffers, -(-size // PAGE) * PAGE)
@@ -92,10 +94,6 @@ class Privcmd:
         if lib.lp_hypercall(self._calls, number, padded, answer, error) != lib.LP_OK:
             raise OSError(error.value, os.strerror(error.value))
         return int(answer[0])
-
-    def close(self) -> None:
-        os.close(self._buffers)
-        os.close(self._calls)
 
 
 class Hypervisor:
@@ -254,6 +252,11 @@ class Hypervisor:
         _check(status, "list")
         count = self._sysctl(view)
         return [_entry(view, memory, index) for index in range(count)]
+
+
+def _close(*files: int) -> None:
+    for file in files:
+        os.close(file)
 
 
 def _entry(view: Any, memory: mmap, index: int) -> Listed:

@@ -37,7 +37,8 @@ _EVERYWHERE = {
 }
 _UPLOAD = {
     "ENOENT": "unknown-symbol",
-    "EEXIST": "duplicate-symbol",
+    # Of a symbol it would have spoken.
+    "EEXIST": "build-id-in-use",
     "ENOMEM": "out-of-memory",
     "EOVERFLOW": "relocation-overflow",
     "ENODATA": "no-xen-build-id",

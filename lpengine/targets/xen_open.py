@@ -1,6 +1,7 @@
 """The running Xen, found on the machine that this is."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from lpengine.core.hypercall import Hypervisor, Privcmd
@@ -60,6 +61,8 @@ def running_build_id() -> str:
         return ""
 
 
+@lru_cache(maxsize=1)
 def running_image(build_id: str) -> RunningImage | None:
+    """Read once in the life of a process: the running image does not change."""
     image = find_symbols(build_id) if build_id else None
     return RunningImage(image) if image else None
