@@ -45,10 +45,12 @@ LIBRARY_ROOMS = {
     "click": {"cli"},
     "elftools": {"elf"},
     "keystone": {"arch"},
+    "lz4": {"elf"},
     "rich": {"report"},
     "sqlite3": {"journal"},
     "subprocess": {"command"},
     "unicorn": {"machine"},
+    "zstandard": {"elf"},
 }
 
 IMPURE = {"os", "pathlib", "subprocess", "socket", "time", "random", "datetime"}

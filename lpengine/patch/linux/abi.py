@@ -18,6 +18,8 @@ VERSION_SIZE = 64
 LONGEST_VERSION_NAME = VERSION_SIZE - 8 - 1
 LONGEST_MODULE_NAME = VERSION_SIZE - 8 - 1
 
+# Where kCFI keeps its traps, by linker script.
+_TYPE_CHECKS = ("__kcfi_traps", ".kcfi_traps")
 _STRUCTS = (
     "module",
     "klp_patch",
@@ -71,7 +73,7 @@ def module_abi(kernel: KernelImage) -> ModuleAbi:
             codes=("LP-TGT-104",),
             hint="it has to be built with CONFIG_LIVEPATCH",
         )
-    if kernel.has_section(".kcfi_traps"):
+    if any(kernel.has_section(name) for name in _TYPE_CHECKS):
         raise BuildError(
             f"{kernel.path}: the kernel checks the types of indirect calls (kCFI), "
             "which code built without it does not pass",
