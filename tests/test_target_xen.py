@@ -1,7 +1,7 @@
 """The target for the running Xen, against a hypervisor in memory."""
 
 import errno
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from lpengine.patch.xen.reader import read_payload
 from lpengine.patch.xen.spec import FunctionSpec, SectionSpec
 from lpengine.patch.xen.writer import write_payload
 from lpengine.planner import PatchState, Severity, Verdict, plan_apply
+from lpengine.planner.facts import Span
 from lpengine.targets.xen import XenTarget
 from lpengine.targets.xen_answers import name_of
 from lpengine.targets.xen_facts import Observer
@@ -463,3 +464,34 @@ def test_the_version_is_the_images_whatever_a_patch_makes_it_say(bench: Bench) -
 def test_the_build_id_of_the_fake_is_the_payloads() -> None:
     assert make().image_build_id == BUILD_ID
     assert Action.APPLY == 3
+
+
+def expectation_plan(bench: Bench, hv, expected: bytes, *hidden: int):
+    """The plan's findings about an expectation of xen_major_version's first bytes,
+    of which those at the offsets `hidden` are what Xen may have rewritten."""
+    bench.image, bench.xen.build_id = RunningImage(hv), hv.build_id
+    (symbol,) = hv.symbols.named("xen_major_version")
+    function = FunctionSpec(
+        "xen_major_version", symbol.size, b"\xc3", expectation=expected
+    )
+    patch = make(functions=(function,), depends=hv.build_id, xen_depends=hv.build_id)
+    facts = bench.target().facts([patch])
+    code = facts.code[symbol.value]
+    spans = tuple(Span(symbol.value + n, symbol.value + n + 1) for n in hidden)
+    facts = replace(facts, code={symbol.value: replace(code, unsure=spans)})
+    found = plan_apply([patch], facts).findings
+    return [f.severity for f in found if f.cause == "expectation-mismatch"]
+
+
+def test_bytes_that_xen_may_have_rewritten_are_not_held_against_a_patch(
+    bench: Bench, hv
+) -> None:
+    (symbol,) = hv.symbols.named("xen_major_version")
+    shipped = bytes(hv.read(symbol.value, 5))
+    other = bytes([shipped[0], shipped[1] ^ 1, *shipped[2:]])
+    assert expectation_plan(bench, hv, shipped) == []
+    assert expectation_plan(bench, hv, other) == [Severity.BLOCK]
+    assert expectation_plan(bench, hv, other, 1) == [Severity.WARN]
+    assert expectation_plan(bench, hv, other, 2) == [Severity.BLOCK]
+    assert expectation_plan(bench, hv, shipped, 2) == [Severity.WARN]
+    assert expectation_plan(bench, hv, shipped, 9) == []

@@ -141,7 +141,9 @@ class CodeFact:
     differ when the patch names an address in the middle of a function. `live` are
     the bytes from its start up to the next symbol (so `len(live)` is the room there
     is), `shipped` the same bytes in the image's file. `redirected_by` names the
-    applied patches of this engine that redirect it, oldest first.
+    applied patches of this engine that redirect it, oldest first. `unsure` are
+    addresses that the image may have rewritten itself since it started, where the
+    target lets nobody look: `live` has the shipped bytes there.
     """
 
     address: int
@@ -150,6 +152,7 @@ class CodeFact:
     live: bytes
     shipped: bytes
     redirected_by: tuple[str, ...] = ()
+    unsure: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True)

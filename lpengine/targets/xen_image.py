@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
+from lpengine.arch.x86 import starts_with_endbr
 from lpengine.elf import Image, open_image
 from lpengine.errors import LpengineError
+from lpengine.loader.alternatives import RECORD
 from lpengine.loader.names import Names
 from lpengine.machine.base import MappedImage
 from lpengine.patch.model import FunctionPatch, Patch
@@ -181,14 +183,46 @@ class RunningImage:
                     owners.append(patch.name)
                     _redirect(live, record, address - place.address)
         return CodeFact(
-            place.address, place.name, place.size, bytes(live), shipped, tuple(owners)
+            place.address,
+            place.name,
+            place.size,
+            bytes(live),
+            shipped,
+            tuple(owners),
+            self._unsure(place.address, shipped),
         )
+
+    def _unsure(self, address: int, shipped: bytes) -> tuple[Span, ...]:
+        """What Xen may have rewritten of a function: alternatives, and an endbr64
+        that it poisons where nothing may jump to."""
+        end = address + len(shipped)
+        found = [s for s in self.alternatives if s.start < end and address < s.end]
+        if starts_with_endbr(shipped):
+            found.insert(0, Span(address, address + _ENDBR_SIZE))
+        return tuple(found)
+
+    @cached_property
+    def alternatives(self) -> tuple[Span, ...]:
+        """The places that Xen changes while it boots (alternative.c)."""
+        bounds = [self.names.find(f"__alt_instructions{end}") for end in ("", "_end")]
+        start, end = (place.address if place else 0 for place in bounds)
+        try:
+            table = bytes(self.image.read(start, max(0, end - start)))
+        except LpengineError:
+            return ()
+        whole = len(table) // RECORD.size * RECORD.size
+        records = enumerate(RECORD.iter_unpack(table[:whole]))
+        spans = (
+            Span(at, at + size + padding)
+            for number, (offset, _, _, size, _, padding, _) in records
+            for at in [start + number * RECORD.size + offset]
+        )
+        return tuple(sorted(spans, key=lambda span: span.start))
 
 
 def _redirect(live: bytearray, record: FunctionPatch, at: int) -> None:
     """As Xen's arch_livepatch_apply writes it, but for the distance of the jump,
     which only Xen knows."""
-    endbr = (bytes.fromhex("f30f1efa"), bytes.fromhex("660f1f01"))
-    start = at + (_ENDBR_SIZE if live[at : at + _ENDBR_SIZE] in endbr else 0)
+    start = at + (_ENDBR_SIZE if starts_with_endbr(bytes(live[at:])) else 0)
     code = _NOP * max(0, at + record.new_size - start) if record.is_nop else _JUMP
     live[start : start + len(code)] = code

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from lpengine.patch.model import Expectation, FunctionPatch, Patch
 from lpengine.planner.findings import Finding
-from lpengine.planner.judgement import block
+from lpengine.planner.judgement import block, warn
 from lpengine.planner.sites import Site, label, sites
 from lpengine.planner.situation import Situation
 
@@ -53,8 +53,46 @@ def expectations_met(patch: Patch, situation: Situation) -> Iterator[Finding]:
         if not expected.enabled or expected.length > site.function.old_size:
             continue
         writer = overwritten_by(site, expected)
-        if writer or site.now[: expected.length] != expected.bytes:
+        if writer or known_bytes(site, expected, expected.bytes) != known_bytes(
+            site, expected, site.now
+        ):
             yield mismatch(patch, site, writer)
+        elif rewritten := unsure(site, expected):
+            yield uncertain(patch, site, rewritten)
+
+
+def unsure(site: Site, expected: Expectation) -> tuple[int, ...]:
+    """The addresses of expected bytes that the image may have rewritten itself."""
+    return tuple(
+        address
+        for address in range(site.address, site.address + expected.length)
+        if any(address in span for span in site.code.unsure)
+    )
+
+
+def known_bytes(site: Site, expected: Expectation, data: bytes) -> bytes:
+    """Of bytes at the site, those that can be compared."""
+    hidden = unsure(site, expected)
+    return bytes(
+        byte
+        for address, byte in enumerate(data[: expected.length], site.address)
+        if address not in hidden
+    )
+
+
+def uncertain(patch: Patch, site: Site, rewritten: tuple[int, ...]) -> Finding:
+    """Xen: alternatives, and endbr64 poisoned; its code cannot be read."""
+    first, last = rewritten[0], rewritten[-1]
+    return warn(
+        "expectation-mismatch",
+        patch.name,
+        site.label,
+        observed=f"the image may have rewritten {first:#x} to {last:#x} itself",
+        needed="expected bytes that are the same in the image's file and in memory",
+        remedy="nothing to do if it was built from the running code; the target"
+        " compares the bytes before it changes any",
+        address=f"{site.address:#x}",
+    )
 
 
 def overwritten_by(site: Site, expected: Expectation) -> str:
