@@ -117,7 +117,7 @@ def test_the_agent_reads_and_writes_whole_files(line: Channel, tmp_path: Path) -
     data, path = bytes(range(256)) * 4000, str(tmp_path / "file").encode()
     assert line.ask([b"write", path, data], 10) == (b"done",)
     assert line.ask([b"read", path], 10) == (b"done", data)
-    assert os.listdir(tmp_path) == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_the_agent_says_what_it_cannot_do(line: Channel, tmp_path: Path) -> None:
@@ -186,9 +186,17 @@ def test_commas_in_paths_are_doubled() -> None:
     assert modules.startswith("/a,,b/boot/vmlinuz-6.1 ")
 
 
+def test_what_virtiofs_serves_is_read_only_but_for_the_share() -> None:
+    servers = qemu.virtiofs_servers(Path("/srv/x"))
+    assert {tag: "remount,bind,ro" in " ".join(a) for tag, a in servers.items()} == {
+        "hostroot": True,
+        "share": False,
+    }
+
+
 def test_a_missing_virtiofsd_names_its_package() -> None:
     with pytest.raises(NotFoundError) as caught:
-        qemu.virtiofs_arguments(["/nowhere/virtiofsd"])
+        qemu.virtiofs_arguments("x", Path("/"), "", ["/nowhere/virtiofsd"])
     assert "qemu-system-common" in caught.value.hint
 
 

@@ -162,12 +162,13 @@ def _start(argv: list[bytes], files: Sequence[int]) -> int:
 
 
 def _ended(process: int, port: int, seconds: float) -> bool:
-    """Wait; False when time is up or whoever asked has gone."""
+    """Wait; False when time is up or whoever asked has gone: they hung up, or somebody
+    else speaks already."""
     poll = select.poll()
     pidfd = os.pidfd_open(process)
     try:
         poll.register(pidfd, select.POLLIN)
-        poll.register(port, select.POLLHUP)
+        poll.register(port, select.POLLIN)
         events = dict(poll.poll(seconds * 1000))
         return pidfd in events
     finally:

@@ -15,8 +15,9 @@ from lpengine.hosts.lab.initramfs import INIT_SIGN, Initramfs, make_initramfs
 from lpengine.hosts.lab.packages import Stock, stocked
 from lpengine.hosts.lab.storage import cache_directory, exclusive, state_directory
 
-# A healthy guest says its first word after 2 to 8 s on an idle machine.
-FIRST_WORD_SECONDS = 60.0
+# A healthy guest starts its init after 2 to 8 s on an idle machine, and its console is
+# never silent for longer than 6 s on a busy one.
+SILENCE_SECONDS = 30.0
 ANSWER_SECONDS = 180.0
 _SERVER_SECONDS = 15.0
 _ATTEMPTS = 2
@@ -114,10 +115,11 @@ def _start_processes(
     share: Path | None,
 ) -> state.Record:
     directory = record.directory
-    servers = []
-    if initramfs.transport == "virtiofs":
-        servers.append(_start_virtiofs(directory))
+    servers: list[state.Process] = []
     try:
+        if initramfs.transport == "virtiofs":
+            for tag, argv in qemu.virtiofs_servers(share).items():
+                servers.append(_start_virtiofs(directory, tag, argv))
         command.run(qemu.arguments(stock, initramfs, shape, share), cwd=directory)
     except BaseException:
         state.end(replace(record, processes=tuple(servers)), {signal.SIGKILL: 3.0})
@@ -126,13 +128,12 @@ def _start_processes(
     return replace(record, processes=(main, *servers))
 
 
-def _start_virtiofs(directory: Path) -> state.Process:
+def _start_virtiofs(directory: Path, tag: str, argv: list[str]) -> state.Process:
     """It ends by itself when QEMU, its only client, does."""
-    log = directory / "virtiofs.log"
-    argv = qemu.virtiofs_arguments()
+    log = directory / f"{tag}.log"
     server = state.process(command.start(argv, cwd=directory, log=log))
     deadline = time.monotonic() + _SERVER_SECONDS
-    while not (directory / qemu.VIRTIOFS).exists():
+    while not (directory / qemu.virtiofs_socket(tag)).exists():
         if not server.alive or time.monotonic() > deadline:
             said = log.read_text(errors="replace").strip().splitlines()
             raise HostError(
@@ -144,12 +145,15 @@ def _start_virtiofs(directory: Path) -> state.Process:
 
 
 def _await(guest: Guest) -> Guest:
-    begun = time.monotonic()
-    while INIT_SIGN not in guest.console:
+    begun = heard = time.monotonic()
+    said = ""
+    while INIT_SIGN not in said:
         guest.check()
-        if time.monotonic() - begun > FIRST_WORD_SECONDS:
+        if time.monotonic() - heard > SILENCE_SECONDS:
             raise _NoSignOfLife(f"{guest.name} hung before its init")
         time.sleep(0.1)
+        if said != (console := guest.console):
+            said, heard = console, time.monotonic()
     guest.wait(ANSWER_SECONDS)
     seconds = round(time.monotonic() - begun, 2)
     record = replace(guest.record, boot_seconds=seconds, booted=True)

@@ -76,7 +76,7 @@ exec chroot . {python} -I -S {agent} </dev/null >/dev/console 2>&1
 
 _SHARE = """\
 mkdir -p {path}
-mount {options} share {path} || die "mount the share"
+mount {options} {tag} {path} || die "mount the share"
 """
 
 _COMMAND = """\
@@ -147,7 +147,9 @@ def _share_lines(transport: str, share: Path | None) -> str:
         options = f"-t 9p -o cache=mmap,{_9P_OPTIONS}"
     else:
         options = "-t virtiofs"
-    return _SHARE.format(path=shlex.quote(f"/new{share}"), options=options)
+    return _SHARE.format(
+        path=shlex.quote(f"/new{share}"), options=options, tag=SHARE_TAG
+    )
 
 
 def _link_lines(tree: Path, host: Path) -> Iterator[str]:

@@ -12,10 +12,11 @@ from lpengine.hosts.lab.packages import Stock
 QEMU = "qemu-system-x86_64"
 
 # In the guest's directory, where QEMU runs: short names, whatever the path's length.
-CONSOLE, AGENT, PID, VIRTIOFS = "console.log", "agent.sock", "pid", "virtiofs.sock"
+CONSOLE, AGENT, PID = "console.log", "agent.sock", "pid"
 
 _VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
 
+# Nothing but the working directory can be written, and /run is not everybody's.
 _READ_ONLY = """\
 set -e
 mount --make-rprivate /
@@ -27,6 +28,9 @@ for each in $(cut -d ' ' -f 5 /proc/self/mountinfo); do
 	*) mount -o remount,bind,ro "$each" ;;
 	esac
 done
+"""
+_PRIVATE = """\
+mount --make-rprivate /
 mount -t tmpfs run /run
 mkdir /run/virtiofsd
 exec "$@"
@@ -64,17 +68,14 @@ def _channel() -> list[str]:
 
 
 def _files(transport: str, memory: int, share: Path | None) -> list[str]:
-    argv = []
     if transport == "9p":
-        argv += ["-virtfs", _virtfs(Path("/"), ROOT_TAG, "on")]
-    else:
-        pages = f"memory-backend-memfd,id=ram,size={memory}M,share=on"
-        socket = f"socket,id=virtiofs,path={VIRTIOFS}"
-        device = f"vhost-user-fs-pci,chardev=virtiofs,tag={ROOT_TAG}"
-        argv += ["-object", pages, "-machine", "memory-backend=ram"]
-        argv += ["-chardev", socket, "-device", device]
-    if share is not None:
-        argv += ["-virtfs", _virtfs(share, SHARE_TAG, "off")]
+        shares = [] if share is None else ["-virtfs", _virtfs(share, SHARE_TAG, "off")]
+        return ["-virtfs", _virtfs(Path("/"), ROOT_TAG, "on"), *shares]
+    pages = f"memory-backend-memfd,id=ram,size={memory}M,share=on"
+    argv = ["-object", pages, "-machine", "memory-backend=ram"]
+    for tag in (ROOT_TAG, *([] if share is None else [SHARE_TAG])):
+        argv += ["-chardev", f"socket,id={tag},path={virtiofs_socket(tag)}"]
+        argv += ["-device", f"vhost-user-fs-pci,chardev={tag},tag={tag}"]
     return argv
 
 
@@ -102,15 +103,28 @@ def _escaped(path: Path) -> str:
     return str(path).replace(",", ",,")
 
 
-def virtiofs_arguments(programs: Sequence[str] = _VIRTIOFSD) -> list[str]:
-    """The server of the host's files for kernels without 9P. It can serve "/" only
-    without a sandbox of its own, and cannot be told not to write: so it runs where
-    everything but its working directory is mounted read-only."""
+def virtiofs_socket(tag: str) -> str:
+    return f"{tag}.sock"
+
+
+def virtiofs_servers(share: Path | None) -> dict[str, list[str]]:
+    """Tag to command line of each server that a kernel without 9P needs."""
+    servers = {ROOT_TAG: virtiofs_arguments(ROOT_TAG, Path("/"), _READ_ONLY)}
+    if share is not None:
+        servers[SHARE_TAG] = virtiofs_arguments(SHARE_TAG, share, "")
+    return servers
+
+
+def virtiofs_arguments(
+    tag: str, source: Path, prepare: str, programs: Sequence[str] = _VIRTIOFSD
+) -> list[str]:
+    """virtiofsd can serve "/" only without a sandbox of its own, and cannot be told
+    not to write: `prepare` sees to that in a mount namespace."""
     for program in programs:
         if Path(program).is_file():
-            server = [program, f"--socket-path={VIRTIOFS}"]
-            server += ["-o", "sandbox=chroot,cache=always,source=/"]
-            return ["unshare", "--mount", "sh", "-c", _READ_ONLY, "sh", *server]
-    raise NotFoundError(
-        "virtiofsd: not installed", hint="apt install qemu-system-common"
-    )
+            server = [program, f"--socket-path={virtiofs_socket(tag)}"]
+            cache = "always" if tag == ROOT_TAG else "auto"
+            server += ["-o", f"sandbox=chroot,cache={cache}", "-o", f"source={source}"]
+            return ["unshare", "--mount", "sh", "-c", prepare + _PRIVATE, "sh", *server]
+    hint = "apt install qemu-system-common"
+    raise NotFoundError("virtiofsd: not installed", hint=hint)
