@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from lpengine.arch.x86 import Instruction, disassemble
 from lpengine.elf import Image
 from lpengine.elf.constants import RelocationType
-from lpengine.patch.model import FunctionPatch, Patch, PatchRelocation
+from lpengine.patch.model import FunctionPatch, Patch
 
 if TYPE_CHECKING:
     from lpengine.planner import Facts
@@ -53,8 +53,8 @@ def module_rows(
     rows = []
     for instruction in disassemble(code, 0):
         notes = [
-            f"  {relocation_name(r.type)} {r.symbol or 'section'}{r.addend:+#x}"
-            for offset, r in fixes
+            f"  {note}"
+            for offset, note in fixes
             if instruction.address <= offset < instruction.end
         ]
         rows.append(
@@ -63,13 +63,25 @@ def module_rows(
     return rows
 
 
-def relocations_of(
-    patch: Patch, function: FunctionPatch
-) -> Sequence[tuple[int, PatchRelocation]]:
+def relocations_of(patch: Patch, function: FunctionPatch) -> list[tuple[int, str]]:
+    """Where in the new code a reference is filled in, and with what. Those that the
+    live patch core fills in name the object first."""
+    plain = [
+        (each, each.symbol or "section")
+        for each in patch.relocations
+        if each.section_index == function.new_section
+    ]
+    looked_up = [
+        (each, f"{each.object}:{each.symbol.name if each.symbol else '?'}")
+        for each in patch.klp_relocations
+        if each.section_index == function.new_section
+    ]
     return [
-        (r.offset - function.new_offset, r)
-        for r in patch.relocations
-        if r.section_index == function.new_section
+        (
+            each.offset - function.new_offset,
+            f"{relocation_name(each.type)} {name}{each.addend:+#x}",
+        )
+        for each, name in (*plain, *looked_up)
     ]
 
 

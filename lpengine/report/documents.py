@@ -166,7 +166,12 @@ class HistoryDocument(Document, frozen=True, kw_only=True):
 
 
 class FunctionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Linux: `object` is the module whose function it is, "" for the kernel's, and
+    `occurrence` which of several of the name (0: the only one)."""
+
     name: str
+    object: str
+    occurrence: int
     kind: str
     old_address: str
     old_size: int
@@ -198,10 +203,39 @@ class ViolationRow(msgspec.Struct, frozen=True, kw_only=True):
     needed: str
 
 
+class LookedUpRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A symbol that the live patch core looks up, and how often it has to."""
+
+    object: str
+    name: str
+    occurrence: int
+    relocations: int
+
+
+class CallbackRow(msgspec.Struct, frozen=True, kw_only=True):
+    object: str
+    kind: str
+    function: str
+
+
+class LivepatchRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What only modules for Linux have. `versions` are CRCs by symbol, `states`
+    versions by id, `built_for` build ids by object."""
+
+    vermagic: str
+    built_for: dict[str, str]
+    replace: bool
+    callbacks: list[CallbackRow]
+    states: dict[str, int]
+    looked_up: list[LookedUpRow]
+    versions: dict[str, str]
+
+
 class InspectDocument(Document, frozen=True, kw_only=True):
-    """lpengine/inspect/1."""
+    """lpengine/inspect/1. `format` is "xen" or "linux"."""
 
     path: str
+    format: str
     name: str
     sha256: str
     size: int
@@ -217,6 +251,7 @@ class InspectDocument(Document, frozen=True, kw_only=True):
     sections: list[SectionRow]
     relocations: list[RelocationRow]
     alternatives: int
+    livepatch: LivepatchRow | None
     violations: list[ViolationRow]
 
 

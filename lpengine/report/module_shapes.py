@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lpengine.patch.model import FunctionPatch, HookKind, PatchSection
+from lpengine.patch.model import FunctionPatch, HookKind, Patch, PatchSection
 from lpengine.report import documents as d
 from lpengine.report.disassembly import module_rows, relocation_name
 
@@ -20,6 +21,7 @@ def inspect_document(inspection: Inspection) -> d.InspectDocument:
     return d.InspectDocument(
         schema="lpengine/inspect/1",
         path=inspection.path,
+        format=patch.format,
         name=patch.name,
         sha256=patch.sha256,
         size=len(patch.raw),
@@ -39,6 +41,7 @@ def inspect_document(inspection: Inspection) -> d.InspectDocument:
         sections=[section_row(section) for section in patch.sections],
         relocations=relocation_rows(inspection),
         alternatives=len(patch.alternatives),
+        livepatch=livepatch_row(patch) if patch.format == "linux" else None,
         violations=[
             d.ViolationRow(
                 cause=each.cause,
@@ -49,6 +52,30 @@ def inspect_document(inspection: Inspection) -> d.InspectDocument:
             )
             for each in patch.violations
         ],
+    )
+
+
+def livepatch_row(patch: Patch) -> d.LivepatchRow:
+    uses = Counter(each.symbol for each in patch.klp_relocations)
+    return d.LivepatchRow(
+        vermagic=patch.vermagic.strip(),
+        built_for=dict(patch.target_ids),
+        replace=patch.replace,
+        callbacks=[
+            d.CallbackRow(object=each.object, kind=each.kind, function=each.symbol)
+            for each in patch.callbacks
+        ],
+        states={str(each.id): each.version for each in patch.states},
+        looked_up=[
+            d.LookedUpRow(
+                object=each.object,
+                name=each.name,
+                occurrence=each.occurrence,
+                relocations=uses[each],
+            )
+            for each in patch.klp_symbols
+        ],
+        versions={each.name: f"{each.crc:#010x}" for each in patch.versions},
     )
 
 
@@ -67,6 +94,8 @@ def function_row(inspection: Inspection, function: FunctionPatch) -> d.FunctionR
     expectation = function.expectation
     return d.FunctionRow(
         name=function.name or function.old_symbol,
+        object=function.object,
+        occurrence=function.occurrence,
         kind="nop" if function.is_nop else "redirect",
         old_address=f"{function.old_address:#x}" if function.old_address else "",
         old_size=function.old_size,

@@ -9,6 +9,7 @@ from lpengine.report import module_shapes as shapes
 
 if TYPE_CHECKING:
     from lpengine.planner import Code
+    from lpengine.report import documents as d
     from lpengine.report.values import Inspection
 
 
@@ -39,6 +40,8 @@ def inspection_lines(inspection: Inspection) -> Iterator[str]:
         yield f"Needs     {name}"
     for name in document.new_symbols:
         yield f"Brings    {name}"
+    if document.livepatch is not None:
+        yield from livepatch_lines(document.livepatch)
     if document.alternatives:
         yield f"Contains  {document.alternatives} alternatives"
     for each in document.violations:
@@ -47,14 +50,37 @@ def inspection_lines(inspection: Inspection) -> Iterator[str]:
         yield f"    needed: {each.needed}"
     for function in document.functions:
         yield ""
-        where = f" at {function.old_address}" if function.old_address else ""
-        yield (
-            f"{function.kind} {function.name}{where}: {function.old_size} bytes "
-            f"-> {function.new_size} bytes"
-        )
+        yield redirect_line(function)
         if function.expectation:
             yield f"  expects {bytes.fromhex(function.expectation).hex(' ')}"
         yield from (f"  {row}" for row in function.disassembly)
+
+
+def redirect_line(function: d.FunctionRow) -> str:
+    name = function.name
+    if function.occurrence:
+        name += f",{function.occurrence}"
+    where = f" of {function.object}" if function.object else ""
+    where += f" at {function.old_address}" if function.old_address else ""
+    # How long the old one is, a module for Linux does not know.
+    old = f"{function.old_size} bytes -> " if function.old_size else ""
+    return f"{function.kind} {name}{where}: {old}{function.new_size} bytes"
+
+
+def livepatch_lines(livepatch: d.LivepatchRow) -> Iterator[str]:
+    """What only modules for Linux have; the vermagic is among the metadata."""
+    if livepatch.replace:
+        yield "Replaces  all older live patches"
+    for callback in livepatch.callbacks:
+        yield f"Callback  {callback.kind}: {callback.function or '(no name)'}" + (
+            f" for {callback.object}" if callback.object else ""
+        )
+    for number, version in livepatch.states.items():
+        yield f"State     {number}, version {version}"
+    for each in livepatch.looked_up:
+        name = f"{each.name},{each.occurrence}" if each.occurrence else each.name
+        times = f", {each.relocations} times" if each.relocations > 1 else ""
+        yield f"Looks up  {name} in {each.object}{times}"
 
 
 def section_rows(inspection: Inspection) -> Iterator[tuple[str, ...]]:
