@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from lpengine.arch.x86 import Instruction, disassemble
 from lpengine.elf import Image
 from lpengine.elf.constants import RelocationType
-from lpengine.patch.model import FunctionPatch, Patch
+from lpengine.patch.model import (
+    FunctionPatch,
+    KlpRelocation,
+    Patch,
+    PatchRelocation,
+)
 
 if TYPE_CHECKING:
     from lpengine.planner import Facts
@@ -66,22 +71,20 @@ def module_rows(
 def relocations_of(patch: Patch, function: FunctionPatch) -> list[tuple[int, str]]:
     """Where in the new code a reference is filled in, and with what. Those that the
     live patch core fills in name the object first."""
-    plain = [
-        (each, each.symbol or "section")
-        for each in patch.relocations
-        if each.section_index == function.new_section
+    named: list[tuple[PatchRelocation | KlpRelocation, str]] = [
+        (each, each.symbol or "section") for each in patch.relocations
     ]
-    looked_up = [
-        (each, f"{each.object}:{each.symbol.name if each.symbol else '?'}")
-        for each in patch.klp_relocations
-        if each.section_index == function.new_section
-    ]
+    for each in patch.klp_relocations:
+        named.append(
+            (each, f"{each.object}:{each.symbol.name if each.symbol else '?'}")
+        )
     return [
         (
             each.offset - function.new_offset,
             f"{relocation_name(each.type)} {name}{each.addend:+#x}",
         )
-        for each, name in (*plain, *looked_up)
+        for each, name in named
+        if each.section_index == function.new_section
     ]
 
 
