@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from lpengine.elf import parse_image
+from lpengine.elf import open_image, parse_image
 from lpengine.elf.kernel import KernelImage, open_kernel
 from lpengine.hosts import lab
 from lpengine.patch.linux.build import build_c
+from lpengine.patch.linux.module_file import ModuleFile
 
 pytestmark = pytest.mark.system
 
@@ -45,7 +46,7 @@ int kswapd(void *node)
 """
 STATUS = """\
 long simple_read_from_buffer(void *to, unsigned long count, long long *at,
-			     const void *from, unsigned long available);
+	const void *from, unsigned long available);
 
 long bm_status_read(void *file, void *to, unsigned long count, long long *at)
 {
@@ -186,7 +187,8 @@ def test_a_module_is_patched_whenever_it_comes(driver, build) -> None:
     while it is there."""
     stock = lab.stocked("linux")
     target = stock.modules / "kernel/fs/binfmt_misc.ko"
-    module = build("misc", STATUS, "bm_status_read", module=ModuleFile.open(target))
+    shipped = ModuleFile(open_image(target))
+    module = build("misc", STATUS, "bm_status_read", module=shipped)
     place = "/proc/sys/fs/binfmt_misc"
     mount = f"mount -t binfmt_misc none {place} && cat {place}/status"
     before = driver.modules()
