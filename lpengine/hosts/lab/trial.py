@@ -1,5 +1,5 @@
-"""A module's trial by the real thing: plan, apply, check, revert in a guest, by
-lpengine itself, which runs in there."""
+"""A module's trial by the real thing: apply (which plans first), check, revert and
+unload in a guest, by lpengine itself, which runs in there."""
 
 import json
 import shlex
@@ -18,7 +18,7 @@ _STEP_TIMEOUT = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class TrialStep:
-    """`what` is plan, apply, revert, unload, or a check and when it was made;
+    """`what` is apply, revert, unload, or a check and when it was made;
     `said` is its document (a verb's) or what it printed (a check's)."""
 
     what: str
@@ -79,7 +79,6 @@ class _Script:
 
     def play(self) -> None:
         before = self._check_all("before")
-        self._verb("plan", self._module, refused="refused")
         self._verb("apply", self._module)
         patched = self._check_all("patched")
         self._verb("revert", self._name)
@@ -99,11 +98,12 @@ class _Script:
         status, output = self._timed(f"{when}: {line}", shlex.split(line), _text)
         return status, str(output)
 
-    def _verb(self, verb: str, subject: str, refused: str = "failed") -> None:
+    def _verb(self, verb: str, subject: str) -> None:
         argv = ["lpengine", verb, subject, "--target", self._target, "--json"]
         status, said = self._timed(verb, argv, _document)
         if status not in (0, 20):
-            raise _Ended(refused, f"{verb}: {reason_of(said)} (status {status})")
+            verdict = "refused" if _only_planned(said) else "failed"
+            raise _Ended(verdict, f"{verb}: {reason_of(said)} (status {status})")
 
     def _timed(
         self, what: str, argv: Sequence[str], read: Callable[[bytes, bytes], object]
@@ -141,6 +141,11 @@ def _document(stdout: bytes, stderr: bytes) -> object:
         return json.loads(stdout)
     except ValueError:
         return _text(stdout, stderr)
+
+
+def _only_planned(said: object) -> bool:
+    """Whether a verb ended with its plan: nothing was attempted."""
+    return isinstance(said, dict) and "plan" in said and said["outcome"] is None
 
 
 def reason_of(said: object) -> str:
