@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from lpengine.errors import InputError, NotFoundError
+from lpengine.errors import InputError, NotFoundError, NotPermittedError
 
 _RECORD = "patches.json"
 _MODULES = "modules"
@@ -44,6 +44,10 @@ class Store:
             record = msgspec.json.decode(path.read_bytes(), type=tuple[Kept, ...])
         except FileNotFoundError:
             return ()
+        except PermissionError as error:
+            raise NotPermittedError(
+                f"{path}: permission denied", hint="run it as root"
+            ) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: {error}", hint="remove it") from error
         return tuple(one for one in record if one.boot_id == self._boot_id)

@@ -262,9 +262,17 @@ def read_task(process: Path, thread: Path, stacks: bool = True) -> Task | None:
         thread=int(thread.name),
         name=name,
         kernel=bool(flags & KERNEL_THREAD),
-        patch_state=number(thread / "patch_state"),
+        patch_state=own_number(thread / "patch_state"),
         stack=stack(thread) if stacks else (),
     )
+
+
+def own_number(path: Path) -> int | None:
+    """None as well where only root may look."""
+    try:
+        return number(path)
+    except NotPermittedError:
+        return None
 
 
 def stack(thread: Path) -> tuple[str, ...]:
