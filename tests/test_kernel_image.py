@@ -13,7 +13,7 @@ from pathlib import Path
 import lz4.block
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lpengine.elf import ObjectWriter, open_image
@@ -99,6 +99,7 @@ def test_unknown_packings_and_other_files_are_refused() -> None:
         unpack_kernel(boot_image(packed("gzip"))[:2000])
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 2000))
 def test_random_payloads_raise_our_errors_only(noise: bytes, at: int) -> None:
     image = bytearray(boot_image(packed("zstd")))
@@ -152,6 +153,7 @@ def test_struct_layouts_are_those_of_the_compiler(tmp_path: Path) -> None:
         btf.struct("absent")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_damaged_layouts_raise_our_errors_only(data: st.DataObject) -> None:
     raw = bytearray(BTF_SAMPLE)

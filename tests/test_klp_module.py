@@ -272,6 +272,7 @@ OBJECTS = st.builds(
 )
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(OBJECTS, min_size=1, max_size=4, unique_by=lambda o: o.name).map(tuple),
     st.lists(
@@ -404,7 +405,7 @@ def test_ordinary_modules_and_payloads_are_told_apart() -> None:
     assert format_of(b"") == "xen"
 
 
-@settings(max_examples=200)
+@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_damaged_modules_are_patches_all_the_same(data: st.DataObject) -> None:
     raw = bytearray(write_module(SPEC, ABI))

@@ -35,7 +35,10 @@ def load_patch(path: Path, name: str = "") -> Patch:
 
 def read_patch(raw: bytes, name: str) -> Patch:
     """The patch module in `raw`. Never raises for what the bytes say."""
-    return (read_module if format_of(raw) == "linux" else read_payload)(raw, name)
+    if format_of(raw) == "linux":
+        # As kbuild makes a module's name of its file's.
+        return read_module(raw, name.replace("-", "_"))
+    return read_payload(raw, name)
 
 
 def format_of(raw: bytes) -> str:

@@ -9,6 +9,7 @@ from lpengine.elf.constants import ET_REL, STT_FILE, STT_SECTION
 from lpengine.errors import BuildError, InputError
 from lpengine.patch.linux import layout
 from lpengine.patch.linux.modinfo import parse_modinfo
+from lpengine.patch.linux.pointers import section_of
 
 _MCOUNT = "__mcount_loc"
 _SITE_WITHIN = 16
@@ -102,9 +103,9 @@ class ModuleFile:
         )
 
     def _kept(self, symbol: Symbol) -> bool:
-        if not symbol.in_section or symbol.type in (STT_FILE, STT_SECTION):
+        section = section_of(self.image, symbol)
+        if section is None or symbol.type in (STT_FILE, STT_SECTION):
             return False
-        section = self.image.sections[symbol.section_index]
         return section.allocated and not section.name.startswith(_FREED)
 
     def _is_traced(self, symbol: Symbol) -> bool:

@@ -18,6 +18,13 @@ class Target(NamedTuple):
     symbol: str
 
 
+def section_of(image: Image, symbol: Symbol) -> Section | None:
+    """The section that a symbol is in, if there is such a one in the file."""
+    if not symbol.in_section or symbol.section_index >= len(image.sections):
+        return None
+    return image.sections[symbol.section_index]
+
+
 class Pointers:
     """The 64-bit pointers of a module's sections."""
 
@@ -53,9 +60,18 @@ class Pointers:
         return data[target.offset : end].decode("utf-8", "backslashreplace")
 
     def data(self, section: int) -> bytes:
+        """Its bytes in the file: none of a zero-filled one."""
         if section not in self._data:
-            self._data[section] = self.image.section_data(self.image.sections[section])
+            found = self.image.sections[section]
+            self._data[section] = (
+                b"" if found.zero_filled else self.image.section_data(found)
+            )
         return self._data[section]
+
+    def function_name(self, target: Target) -> str:
+        """The name of the function there, "" where it has none."""
+        place = target.section, target.offset
+        return target.symbol or self._functions.get(place, "")
 
     def number(self, section: int, offset: int, size: int) -> int:
         """A little-endian number, 0 beyond the section's end."""
@@ -76,8 +92,16 @@ class Pointers:
     def _symbols(self) -> list[Symbol]:
         return list(self.image.symbols)
 
+    @cached_property
+    def _functions(self) -> dict[tuple[int, int], str]:
+        return {
+            (each.section_index, each.value): each.name
+            for each in reversed(self._symbols)
+            if each.is_function and each.in_section
+        }
+
     def _target(self, symbol: Symbol, addend: int) -> Target:
         name = "" if symbol.type == STT_SECTION else symbol.name
-        if not symbol.in_section:
+        if section_of(self.image, symbol) is None:
             return Target(0, addend, name)
         return Target(symbol.section_index, symbol.value + addend, name)

@@ -12,7 +12,7 @@ from lpengine.patch.linux import layout
 from lpengine.patch.linux.abi import VERSION_SIZE
 from lpengine.patch.linux.klp_names import parse_klp_symbol, parse_klp_table
 from lpengine.patch.linux.modinfo import parse_modinfo
-from lpengine.patch.linux.pointers import Pointers
+from lpengine.patch.linux.pointers import Pointers, section_of
 from lpengine.patch.linux.rules import broken_file, check_module
 from lpengine.patch.linux.structures import Redirect, Structures, read_structures
 from lpengine.patch.model import (
@@ -86,7 +86,7 @@ class _Reader:
         named = {
             (symbol.section_index, symbol.value): symbol
             for symbol in self._symbols
-            if symbol.is_function and symbol.in_section
+            if symbol.is_function and section_of(self._image, symbol)
         }
         for index, each in enumerate(structures.functions):
             section = each.new.section if each.new else 0
@@ -101,12 +101,11 @@ class _Reader:
 
     def _new_symbols(self) -> Iterator[NewSymbol]:
         for symbol in self._symbols:
-            if not symbol.in_section or symbol.type in (STT_FILE, STT_SECTION):
+            if not symbol.name or symbol.type in (STT_FILE, STT_SECTION):
                 continue
-            if symbol.name and self._image.sections[symbol.section_index].allocated:
-                yield NewSymbol(
-                    symbol.name, symbol.section_index, symbol.value, symbol.size
-                )
+            section = section_of(self._image, symbol)
+            if section is not None and section.allocated:
+                yield NewSymbol(symbol.name, section.index, symbol.value, symbol.size)
 
     def _sections(self) -> Iterator[PatchSection]:
         for section in self._image.sections:

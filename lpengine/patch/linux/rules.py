@@ -29,6 +29,7 @@ from lpengine.patch.linux.klp_names import (
     parse_klp_symbol,
     parse_klp_table,
 )
+from lpengine.patch.linux.pointers import section_of
 from lpengine.patch.linux.structures import Structures
 from lpengine.patch.model import Violation
 
@@ -142,6 +143,15 @@ def _check_symbols(image: Image) -> Iterator[Violation]:
                 symbol.name,
                 "it does not say where it is",
                 ".klp.sym.OBJECT.NAME,POSITION",
+            )
+        elif symbol.in_section and section_of(image, symbol) is None:
+            # The kernel does not look, and reads behind its section headers.
+            yield Violation(
+                "symbol-section",
+                "",
+                symbol.name,
+                f"it is in section {symbol.section_index}",
+                f"one of {len(image.sections)} sections",
             )
 
 

@@ -137,18 +137,7 @@ def _callbacks(pointers: Pointers, name: str, place: Target) -> Iterator[KlpCall
         offset = place.offset + _CALLBACKS + 8 * number
         target = pointers.at(place.section, offset)
         if target is not None:
-            yield KlpCallback(name, kind, _title(pointers, target))
-
-
-def _title(pointers: Pointers, target: Target) -> str:
-    """The name of the function there, "" where it has none."""
-    if target.symbol:
-        return target.symbol
-    place = target.section, target.offset
-    for symbol in pointers.image.symbols:
-        if symbol.is_function and (symbol.section_index, symbol.value) == place:
-            return symbol.name
-    return ""
+            yield KlpCallback(name, kind, pointers.function_name(target))
 
 
 def _states(pointers: Pointers, first: Target | None) -> Iterator[SystemState]:
@@ -185,7 +174,7 @@ def _kpatch_callbacks(pointers: Pointers) -> Iterator[KlpCallback]:
             target = pointers.at(section.index, at)
             if target is not None:
                 name = _object(pointers.string(section.index, at + 8))
-                yield KlpCallback(name, kind, _title(pointers, target))
+                yield KlpCallback(name, kind, pointers.function_name(target))
 
 
 def _object(name: str | None) -> str:
