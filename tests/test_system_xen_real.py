@@ -160,14 +160,14 @@ def test_the_command_line(in_dom0, payloads: Path) -> None:
         return json.loads(in_dom0("-c", run, *argv, "--target", "xen", "--json"))
 
     applied = lpengine_cli("apply", payloads / "first.livepatch")
-    assert applied["outcome"]["status"] == "done"
-    assert in_dom0(
-        "-c", "print(open('/sys/hypervisor/version/extra').read())"
-    ).startswith(b"+LP-FIRST")
-    assert lpengine_cli("status")["applied"] == ["first"]
+    says = in_dom0("-c", "print(open('/sys/hypervisor/version/extra').read())")
+    stack = lpengine_cli("status")["patches"]
     lpengine_cli("revert", "first")
     lpengine_cli("unload", "first")
-    assert lpengine_cli("status")["loaded"] == []
+    assert applied["outcome"]["status"] == "done"
+    assert says.startswith(b"+LP-FIRST")
+    assert [(one["name"], one["state"]) for one in stack] == [("first", "applied")]
+    assert lpengine_cli("status")["patches"] == []
 
 
 def test_many_cycles_while_the_guest_works(in_dom0, payloads: Path) -> None:

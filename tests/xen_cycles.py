@@ -32,17 +32,17 @@ def work(stop: Event, counted: Any) -> None:
 def cycle(path: Path, cycles: int) -> dict[str, Any]:
     target, patch = open_target("xen"), load_payload(path)
     failures = []
+    target.load(patch)
     for number in range(cycles):
         try:
-            target.load(patch)
             target.apply(patch.name, PATIENCE)
             applied = EXTRA.read_text()
             target.revert(patch.name, PATIENCE)
-            target.unload(patch.name)
             if applied == EXTRA.read_text():
                 failures.append(f"{number}: no change")
         except LpengineError as error:
             failures.append(f"{number}: {error.message}")
+    target.unload(patch.name)
     return {
         "cycles": cycles,
         "failures": failures,
