@@ -4,10 +4,12 @@ and prints as JSON what came of it.
     python in_linux.py refusals FOLDER     every module there: foreseen, and answered
     python in_linux.py stall MODULE        apply it without a plan, for two seconds
     python in_linux.py cycles MODULE N     apply and revert it N times
+    python in_linux.py steps FILE          steps like ["apply", "a.ko"], in one process
 """
 
 import contextlib
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import lpengine
 from lpengine.errors import LpengineError, TargetError
 from lpengine.patch.linux.reader import read_module
 from lpengine.patch.reader import load_patch
@@ -158,6 +161,30 @@ def cycles(path: str, count: str) -> dict[str, Any]:
     }
 
 
+def steps(path: str) -> list[Any]:
+    """What each step gives: the outcome and findings of a verb, the states of
+    patches for "status", the output of a shell for "sh"."""
+    return [step(*words) for words in json.loads(Path(path).read_text())]
+
+
+def step(verb: str, *words: str) -> Any:
+    if verb == "sh":
+        script = ["sh", "-c", *words]
+        return subprocess.run(script, check=True, capture_output=True, text=True).stdout
+    if verb == "status":
+        loaded = lpengine.status("linux").facts.loaded
+        return {patch.name: str(patch.state) for patch in loaded}
+    verbs = {
+        "apply": lambda: lpengine.apply(words, "linux"),
+        "replace": lambda: lpengine.replace(words[0], "linux"),
+        "revert": lambda: lpengine.revert(words, "linux"),
+        "unload": lambda: lpengine.unload(words, "linux"),
+    }
+    acted = verbs[verb]()
+    status = acted.outcome.status if acted.outcome else "refused"
+    return [status, *(finding.cause for finding in acted.planned.plan.findings)]
+
+
 def memory_free() -> int:
     """In KiB, without what can be had back."""
     fields = dict(line.split(":", 1) for line in lines("/proc/meminfo"))
@@ -165,5 +192,5 @@ def memory_free() -> int:
 
 
 if __name__ == "__main__":
-    verbs = {"refusals": refusals, "stall": stall, "cycles": cycles}
+    verbs = {"refusals": refusals, "stall": stall, "cycles": cycles, "steps": steps}
     print(json.dumps(verbs[sys.argv[1]](*sys.argv[2:])))

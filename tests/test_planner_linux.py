@@ -32,6 +32,7 @@ from lpengine.planner import (
     Load,
     LoadedPatch,
     ModuleFact,
+    PatchedFunction,
     PatchState,
     Plan,
     Replace,
@@ -464,6 +465,14 @@ def test_only_a_cumulative_patch_replaces() -> None:
 def test_patches_come_off_in_any_order() -> None:
     plan = plan_revert(["q"], facts(on("q"), on("r")))
     assert plan.steps == (Revert("q"),)
+
+
+def test_somebody_in_the_new_code_is_a_warning_before_it_goes() -> None:
+    busy = BusyFact("process 4 (cat)", "show", 0, ("schedule", "show"))
+    inside = on("q", patched=(PatchedFunction("", "show", 1),))
+    plan = plan_revert(["q"], facts(inside, busy=(busy,)))
+    assert plan.steps == (Revert("q"),)
+    assert found(plan, "function-busy").subject == "show"
 
 
 def test_what_is_pinned_stays() -> None:

@@ -112,6 +112,12 @@ class Driver:
         words = [sys.executable, "-m", "tests.in_linux", *argv]
         return json.loads(self.run(*words))
 
+    def steps(self, *steps: tuple[str, ...]) -> Any:
+        """In one process: to start one costs more than most of what it does."""
+        path = self.directory / "steps.json"
+        path.write_text(json.dumps(steps))
+        return self.play("steps", str(path))
+
     def modules(self) -> list[str]:
         return sorted(line.split()[0] for line in self.sh("lsmod").splitlines()[1:])
 
@@ -141,18 +147,18 @@ def test_patches_lie_on_one_another_and_get_replaced(driver, build) -> None:
     one = build("one", show("one"), "cmdline_proc_show")
     two = build("two", show("two"), "cmdline_proc_show")
     whole = build("whole", show("whole"), "cmdline_proc_show", atomic_replace=True)
-    driver.lpengine("apply", str(one), str(two))
-    assert driver.sh("cat /proc/cmdline").endswith(" two\n")
-    driver.lpengine("replace", str(whole))
-    assert driver.sh("cat /proc/cmdline").endswith(" whole\n")
-    patches = driver.lpengine("status")["patches"]
-    assert {p["name"]: p["state"] for p in patches} == {
-        "one": "checked",
-        "two": "checked",
-        "whole": "applied",
-    }
-    driver.lpengine("revert", "--all")
-    driver.lpengine("unload", "--all")
+    _, both, _, alone, states, *_ = driver.steps(
+        ("apply", str(one), str(two)),
+        ("sh", "cat /proc/cmdline"),
+        ("replace", str(whole)),
+        ("sh", "cat /proc/cmdline"),
+        ("status",),
+        ("revert", "whole"),
+        ("unload", "one", "two", "whole"),
+    )
+    assert both.endswith(" two\n")
+    assert alone.endswith(" whole\n")
+    assert states == {"one": "checked", "two": "checked", "whole": "applied"}
     assert driver.modules() == before
 
 
@@ -192,17 +198,27 @@ def test_a_module_is_patched_whenever_it_comes(driver, build) -> None:
     place = "/proc/sys/fs/binfmt_misc"
     mount = f"mount -t binfmt_misc none {place} && cat {place}/status"
     before = driver.modules()
-    plan = driver.lpengine("apply", str(module))["plan"]
-    assert [f["cause"] for f in plan["findings"]] == ["target-absent"]
-    assert driver.sh(f"insmod {target} && {mount}") == "patched\n"
-    driver.lpengine("revert", "misc")
-    assert driver.sh(f"cat {place}/status") == "enabled\n"
-    assert driver.lpengine("apply", str(module))["plan"]["findings"] == []
-    assert driver.sh(f"cat {place}/status") == "patched\n"
-    driver.lpengine("revert", "misc")
-    assert driver.sh(f"cat {place}/status") == "enabled\n"
-    driver.lpengine("unload", "misc")
-    driver.sh(f"umount {place} && rmmod binfmt_misc")
+    look = ("sh", f"cat {place}/status")
+    early, came, _, off, late, on, _, off_again, *_ = driver.steps(
+        ("apply", str(module)),
+        ("sh", f"insmod {target} && {mount}"),
+        ("revert", "misc"),
+        look,
+        ("apply", str(module)),
+        look,
+        ("revert", "misc"),
+        look,
+        ("unload", "misc"),
+        ("sh", f"umount {place} && rmmod binfmt_misc"),
+    )
+    assert early == ["done", "target-absent"]
+    assert late == ["done"]
+    assert (came, off, on, off_again) == (
+        "patched\n",
+        "enabled\n",
+        "patched\n",
+        "enabled\n",
+    )
     assert driver.modules() == before
 
 

@@ -21,6 +21,7 @@ from lpengine.planner.plan import (
 from lpengine.planner.rules import RULES, Rule, RuleSet, linux_state, permission, state
 from lpengine.planner.rules.form import well_formed
 from lpengine.planner.rules.identity import fits_on_image, fits_on_stack
+from lpengine.planner.rules.linux_quiet import tasks_leave_again
 from lpengine.planner.rules.quiet import no_waitqueues, patch_idle
 from lpengine.planner.sites import label
 from lpengine.planner.situation import (
@@ -247,6 +248,7 @@ def takes_off_all(situation: Situation, patch: Patch) -> tuple[Finding, ...]:
 
 def coming_off(one: LoadedPatch, situation: Situation) -> Iterator[Finding]:
     yield from patch_idle(one, situation)
+    yield from tasks_leave_again(one, situation)
     if one.irreversible:
         yield state.hard_to_revert(one)
 
