@@ -29,9 +29,9 @@ def payload(xen_guest: Guest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     symbols = stocked("xen").symbols
     assert symbols is not None
     replaced = {"xen_extra_version": "xen_extra_version"}
-    built = lpengine.build_c(source, replaced, symbols, name="hello")
+    built = lpengine.build_c(source, replaced, symbols)
     path = directory / "hello.livepatch"
-    path.write_bytes(built.data)
+    path.write_bytes(built.payload)
     return path
 
 
