@@ -289,8 +289,9 @@ def kallsyms(names: list[bytes], addresses: list[int], layout: str) -> bytes:
     packed_tokens = padded(table) + index
     if layout == "late":
         return bytes(64) + counted + packed_tokens + places + bytes(64)
-    extra = bytes(3 * len(names)) if layout == "percpu" else b""
-    return bytes(64) + places + counted + padded(extra) + packed_tokens + bytes(64)
+    # kallsyms_seqs_of_names, which may end in anything.
+    extra = b"\x01\x2b\x31" * 8 * len(names) if layout == "percpu" else b""
+    return bytes(64) + places + counted + extra + packed_tokens + bytes(64)
 
 
 @pytest.mark.parametrize("layout", ["percpu", "relative", "late", "absolute"])

@@ -16,6 +16,9 @@ from lpengine.errors import InputError
 _TOKENS = 256
 _DIGITS = b"\0".join(bytes((each,)) for each in b"0123456789") + b"\0"
 _FIRST_DIGIT = ord("0")
+_INDEX = struct.Struct(f"<{_TOKENS}H")
+# Tables are aligned to 8 bytes at most.
+_PADDING = 16
 _TYPES = frozenset(b"AaBbCcDdGgIiNnRrSsTtUuVvWw?-")
 _FEWEST, _MOST = 256, 1 << 22
 _MARKER_EVERY = 256
@@ -80,23 +83,53 @@ def decode_kallsyms(
 
 def _token_tables(data: bytes) -> Iterator[_Tokens]:
     """kallsyms_token_table, which is confirmed by kallsyms_token_index behind it:
-    the offset of each token."""
+    the offset of each token. Only that says where the first token begins, since
+    anything may stand before it."""
     for found in re.finditer(re.escape(_DIGITS), data):
-        start = found.start()
-        for _ in range(_FIRST_DIGIT):
-            start = data.rfind(b"\0", 0, max(start - 1, 0)) + 1
-        texts, at, offsets = [], start, []
-        for _ in range(_TOKENS):
-            end = data.find(b"\0", at)
-            if end < 0:
+        second = found.start()
+        for _ in range(_FIRST_DIGIT - 1):
+            second = data.rfind(b"\0", 0, max(second - 1, 0)) + 1
+        starts = _string_starts(data, second, _TOKENS)
+        if len(starts) < _TOKENS:
+            continue
+        for at in range(starts[-1], starts[-1] + _PADDING):
+            index = _index_at(data, at)
+            if index and _agree(index, starts):
+                yield _tokens(data, second - index[1], index, at + _INDEX.size)
                 break
-            offsets.append(at - start)
-            texts.append(data[at:end])
-            at = end + 1
-        index = struct.pack(f"<{len(offsets)}H", *(each & 0xFFFF for each in offsets))
-        place = data.find(index, at, at + 16 + len(index))
-        if len(texts) == _TOKENS and place >= 0:
-            yield _Tokens(tuple(texts), start, place + len(index))
+
+
+def _string_starts(data: bytes, start: int, count: int) -> list[int]:
+    """Where each of so many strings begins, one behind the other; the last is
+    where they end."""
+    starts = [start]
+    while len(starts) < count:
+        end = data.find(b"\0", starts[-1])
+        if end < 0:
+            break
+        starts.append(end + 1)
+    return starts
+
+
+def _index_at(data: bytes, at: int) -> tuple[int, ...]:
+    return _INDEX.unpack_from(data, at) if at + _INDEX.size <= len(data) else ()
+
+
+def _agree(index: tuple[int, ...], starts: list[int]) -> bool:
+    """Whether tokens 1 to 255 are where the index says, token 0 before them."""
+    if index[0] != 0 or not 0 < index[1] <= starts[0]:
+        return False
+    places = (start - starts[0] for start in starts[:-1])
+    return all(
+        each - index[1] == place for each, place in zip(index[1:], places, strict=True)
+    )
+
+
+def _tokens(data: bytes, start: int, index: tuple[int, ...], end: int) -> _Tokens:
+    texts = tuple(
+        data[start + each : data.index(b"\0", start + each)] for each in index
+    )
+    return _Tokens(texts, start, end)
 
 
 def _name_tables(data: bytes, tokens: _Tokens) -> Iterator[_Names]:
