@@ -18,7 +18,7 @@ def target(hv: Image, tmp_path: Path) -> MachineTarget:
     return MachineTarget(EmulatedMachine.from_image(hv, cpus=2), "here", tmp_path)
 
 
-@pytest.mark.parametrize("uri", ["", "emulated", "emulated:", "xen", "qemu:x", ":x"])
+@pytest.mark.parametrize("uri", ["", "emulated", "emulated:", "xen:x", "qemu:x", ":x"])
 def test_not_a_target(uri: str) -> None:
     with pytest.raises(UsageError, match="not a target") as caught:
         open_target(uri)

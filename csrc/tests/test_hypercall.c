@@ -102,8 +102,9 @@ static void test_upload(void)
 	check_start(0);
 	check_name(&request->u.livepatch.u.upload.name);
 	CHECK(request->u.livepatch.u.upload.size == sizeof(payload));
-	CHECK(!memcmp((void *)(uintptr_t)request->u.livepatch.u.upload.payload.p,
-		      payload, sizeof(payload)));
+	CHECK(!memcmp(
+		(void *)(uintptr_t)request->u.livepatch.u.upload.payload.p,
+		payload, sizeof(payload)));
 	CHECK(lp_xen_upload(buffer, LP_XEN_PAGE, INTERFACE, name, name_size,
 			    payload, 1) == LP_E_ARGUMENT);
 	CHECK(lp_xen_upload(buffer, LP_XEN_PAGE, INTERFACE, name, name_size,
@@ -208,7 +209,8 @@ static void test_list(void)
 	CHECK(lp_xen_entry(buffer, SIZE, 8, 1, &one) == LP_OK);
 	CHECK(one.state == 2 && one.result == -1);
 	CHECK(one.name_size == 1 && buffer[one.name] == 'b');
-	CHECK(one.metadata_size == 3 && !memcmp(buffer + one.metadata, "k=v", 3));
+	CHECK(one.metadata_size == 3 &&
+	      !memcmp(buffer + one.metadata, "k=v", 3));
 	CHECK(lp_xen_entry(buffer, SIZE, 8, 2, &one) == LP_E_CORRUPT);
 	CHECK(lp_xen_entry(buffer, SIZE, 8, 8, &one) == LP_E_ARGUMENT);
 	CHECK(lp_xen_list(buffer, SIZE, INTERFACE, 0, 1025) == LP_E_ARGUMENT);
