@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,10 +150,15 @@ def test_a_panic_is_heard(mortal: Guest) -> None:
 
 def test_a_client_that_goes_away_leaves_the_line_usable(linux_guest: Guest) -> None:
     argv = [sys.executable, "-m", "lpengine", "lab", "run", linux_guest.record.name]
-    client = subprocess.Popen([*argv, "--", "sleep", "60"])
+    client = subprocess.Popen([*argv, "--", "sleep", "4711"])
     with pytest.raises(subprocess.TimeoutExpired):
         client.wait(3)
     client.send_signal(signal.SIGKILL)
     client.wait()
     assert linux_guest.run(["echo", "still here"]).stdout == b"still here\n"
-    assert linux_guest.run(["pgrep", "-x", "sleep"]).status == 1
+    # Other tests' guests sleep too; and the agent has to notice first.
+    ours = ["pgrep", "-f", "^sleep 4711$"]
+    deadline = time.monotonic() + 30
+    while linux_guest.run(ours).status == 0 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert linux_guest.run(ours).status == 1
