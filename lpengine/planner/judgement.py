@@ -1,6 +1,7 @@
 """Makes findings: cause, code, errno and guidance always agree."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from lpengine.patch.xen.refusals import DEFECTS, REFUSALS
 from lpengine.planner.catalogue import CATALOGUE
@@ -43,75 +44,11 @@ def judge(
     )
 
 
-def block(
-    cause: str,
-    patch: str,
-    subject: str,
-    *,
-    observed: str,
-    needed: str,
-    remedy: str = "",
-    errno: str | None = None,
-    **evidence: Evidence,
-) -> Finding:
-    return judge(
-        Severity.BLOCK,
-        cause,
-        patch,
-        subject,
-        observed=observed,
-        needed=needed,
-        remedy=remedy,
-        errno=errno,
-        **evidence,
-    )
+block = partial(judge, Severity.BLOCK)
 
-
-def warn(
-    cause: str,
-    patch: str,
-    subject: str,
-    *,
-    observed: str,
-    needed: str,
-    remedy: str = "",
-    **evidence: Evidence,
-) -> Finding:
-    """The target will not refuse for it, hence no errno."""
-    return judge(
-        Severity.WARN,
-        cause,
-        patch,
-        subject,
-        observed=observed,
-        needed=needed,
-        remedy=remedy,
-        errno="",
-        **evidence,
-    )
-
-
-def note(
-    cause: str,
-    patch: str,
-    subject: str,
-    *,
-    observed: str,
-    needed: str = "",
-    remedy: str = "",
-    **evidence: Evidence,
-) -> Finding:
-    return judge(
-        Severity.INFO,
-        cause,
-        patch,
-        subject,
-        observed=observed,
-        needed=needed,
-        remedy=remedy,
-        errno="",
-        **evidence,
-    )
+# The target will not refuse for these, hence no errno.
+warn = partial(judge, Severity.WARN, errno="")
+note = partial(judge, Severity.INFO, errno="", needed="")
 
 
 def answer(cause: str) -> str:
