@@ -43,14 +43,16 @@ LIBRARY_ROOMS = {
     "capstone": {"arch"},
     "cffi": set(),
     "click": {"cli"},
+    "cryptography": {"package"},
     "elftools": {"elf"},
+    "jinja2": {"report"},
     "keystone": {"arch"},
     "lz4": {"elf"},
     "rich": {"report"},
     "sqlite3": {"journal"},
     "subprocess": {"command"},
     "unicorn": {"machine"},
-    "zstandard": {"elf"},
+    "zstandard": {"elf", "package"},
 }
 
 IMPURE = {"os", "pathlib", "subprocess", "socket", "time", "random", "datetime"}

@@ -1,0 +1,1 @@
+"""Updates: live patches for memory, files for the disk, and guidance for after."""
