@@ -1,0 +1,1 @@
+"""Two builds in, what changed out: match, compare, the reasons why not."""
