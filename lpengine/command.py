@@ -39,6 +39,21 @@ _PACKAGES = {
 }
 _LINE_MAX = 300
 
+# Runs a program for as long as somebody holds the other end of standard input: it
+# goes away with whoever that is, however they end, and whichever thread began it
+# (PR_SET_PDEATHSIG would ask for the thread).
+_TIED = """\
+exec 3<&0
+"$@" </dev/null 3<&- &
+child=$!
+{ read -r _ <&3; kill -KILL $child; } >/dev/null 2>&1 &
+exec 3<&-
+wait $child
+status=$?
+kill $! 2>/dev/null
+exit $status
+"""
+
 # What `start` has started and nobody waits for: kept, so that it is reaped.
 _background: list[subprocess.Popen[bytes]] = []
 
@@ -124,15 +139,18 @@ def complete(
     return Ended(process.returncode, stdout, stderr)
 
 
-def start(argv: Sequence[str], *, cwd: Path, log: Path) -> int:
-    """Starts a program that outlives us, in a session of its own; what it writes goes
-    to `log`. Its process id. Raises as `run` does when it cannot be started."""
+def start(argv: Sequence[str], *, cwd: Path, log: Path, tied: bool = False) -> int:
+    """Starts a program in a session of its own; what it writes goes to `log`. It
+    outlives us, unless `tied`: then it is killed when this process ends. The process
+    id, of a shell around the program where it is tied. Raises as `run` does when it
+    cannot be started."""
+    words = ["sh", "-c", _TIED, "sh", *argv] if tied else list(argv)
     with log.open("ab") as output:
         try:
             process = subprocess.Popen(
-                list(argv),
+                words,
                 cwd=cwd,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,

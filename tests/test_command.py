@@ -1,13 +1,15 @@
 """Programs are started without a shell, and none outlives its deadline."""
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from lpengine.command import CommandError, run
+from lpengine.command import CommandError, run, start
 from lpengine.errors import NotFoundError, NotPermittedError
 
 
@@ -114,6 +116,41 @@ def test_deadline_kills_the_whole_group(tmp_path: Path) -> None:
     assert time.monotonic() - start < 10
     assert caught.value.status is None
     assert not is_running(int(marker.read_text()))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_is_tied_goes_with_us_however_we_go(tmp_path: Path, tied: bool) -> None:
+    """Begun by a thread that ends at once, in a process that is killed."""
+    marker = tmp_path / "pid"
+    code = (
+        "import threading, time\n"
+        "from pathlib import Path\n"
+        "from lpengine.command import start\n"
+        f"here = Path({str(tmp_path)!r})\n"
+        "argv = ['sh', '-c', 'echo $$ >pid; sleep 60']\n"
+        f"begin = lambda: start(argv, cwd=here, log=here / 'log', tied={tied})\n"
+        "thread = threading.Thread(target=begin)\n"
+        "thread.start(), thread.join()\n"
+        "time.sleep(60)\n"
+    )
+    caller = subprocess.Popen(python(code))
+    deadline = time.monotonic() + 10
+    while not (marker.exists() and marker.read_text().strip()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    child = int(marker.read_text())
+    caller.kill()
+    caller.wait()
+    if tied:
+        assert not is_running(child)
+    else:
+        time.sleep(0.3)
+        os.kill(child, signal.SIGKILL)
+
+
+def test_what_is_tied_and_ends_is_not_waited_for(tmp_path: Path) -> None:
+    pid = start(["true"], cwd=tmp_path, log=tmp_path / "log", tied=True)
+    assert not is_running(pid)
 
 
 def is_running(pid: int) -> bool:

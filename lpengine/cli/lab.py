@@ -76,7 +76,14 @@ def boot(
     as_json: bool,
 ) -> int:
     """Start a guest of KIND in the background and wait until it answers."""
-    guest = lab.boot(kind, name=name, memory=memory or 0, cpus=cpus, share=share)
+    guest = lab.boot(
+        kind,
+        name=name,
+        memory=memory or 0,
+        cpus=cpus,
+        share=share,
+        detached=True,
+    )
     row = guest_row(guest)
     if as_json:
         show(

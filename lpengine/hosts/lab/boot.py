@@ -2,7 +2,7 @@
 
 import signal
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lpengine.hosts.lab.qemu as qemu
@@ -23,6 +23,17 @@ _SERVER_SECONDS = 15.0
 _ATTEMPTS = 2
 
 
+@dataclass(frozen=True)
+class _Recipe:
+    """What a guest is made of."""
+
+    stock: Stock
+    shape: qemu.Shape
+    initramfs: Initramfs
+    share: Path | None
+    detached: bool
+
+
 def boot(
     kind: str,
     *,
@@ -30,11 +41,13 @@ def boot(
     memory: int = 0,
     cpus: int = qemu.DEFAULT_CPUS,
     share: Path | None = None,
+    detached: bool = False,
 ) -> Guest:
     """Start a guest of that kind ("xen" or "linux") and wait until it answers.
 
     `memory` in MiB (0: the kind's usual). `share` is a directory of the host that the
-    guest sees at the same path and may write: what survives it. `NotFoundError`
+    guest sees at the same path and may write: what survives it. The guest ends with
+    this process, however that ends, unless it is `detached`. `NotFoundError`
     where nothing is fetched, `UsageError` where the memory does not suffice or the
     name is taken, `HostError` when it does not come up.
     """
@@ -42,8 +55,9 @@ def boot(
     shape = qemu.Shape(memory or qemu.DEFAULT_MEMORY[kind], cpus)
     shared = share.resolve(strict=True) if share else None
     initramfs = make_initramfs(stock, shared, cache_directory() / "lab")
+    recipe = _Recipe(stock, shape, initramfs, shared, detached)
     for attempt in range(1, _ATTEMPTS + 1):
-        guest = _start(stock, name, shape, initramfs, shared)
+        guest = _start(recipe, name)
         try:
             return _await(guest)
         except _NoSignOfLife:
@@ -70,24 +84,17 @@ def guests() -> tuple[Guest, ...]:
     return tuple(Guest(record) for record in state.records())
 
 
-def _start(
-    stock: Stock,
-    name: str,
-    shape: qemu.Shape,
-    initramfs: Initramfs,
-    share: Path | None,
-) -> Guest:
-    home = state_directory()
+def _start(recipe: _Recipe, name: str) -> Guest:
+    home, kind = state_directory(), recipe.stock.kind
     with exclusive(home / "lock", str(home), 60):
-        name = state.check_name(name) if name else state.free_name(stock.kind)
+        name = state.check_name(name) if name else state.free_name(kind)
         _clear(name)
-        state.check_memory(shape.memory)
-        fresh = state.Record(
-            name, stock.kind, shape.memory, shape.cpus, str(share or ""), ()
-        )
+        state.check_memory(recipe.shape.memory)
+        shape, share = recipe.shape, str(recipe.share or "")
+        fresh = state.Record(name, kind, shape.memory, shape.cpus, share, ())
         fresh.directory.mkdir()
         try:
-            record = _start_processes(fresh, stock, shape, initramfs, share)
+            record = _start_processes(fresh, recipe)
         except BaseException:
             state.remove(fresh)
             raise
@@ -107,41 +114,51 @@ def _clear(name: str) -> None:
             Guest(record).stop()
 
 
-def _start_processes(
-    record: state.Record,
-    stock: Stock,
-    shape: qemu.Shape,
-    initramfs: Initramfs,
-    share: Path | None,
-) -> state.Record:
+def _start_processes(record: state.Record, recipe: _Recipe) -> state.Record:
+    """QEMU comes first among the processes."""
     directory = record.directory
-    servers: list[state.Process] = []
+    helpers: list[state.Process] = []
     try:
-        if initramfs.transport == "virtiofs":
-            for tag, argv in qemu.virtiofs_servers(share).items():
-                servers.append(_start_virtiofs(directory, tag, argv))
-        command.run(qemu.arguments(stock, initramfs, shape, share), cwd=directory)
+        if recipe.initramfs.transport == "virtiofs":
+            for tag, argv in qemu.virtiofs_servers(recipe.share).items():
+                helpers.append(_start_virtiofs(directory, tag, argv))
+        helpers.append(_start_qemu(directory, recipe))
     except BaseException:
-        state.end(replace(record, processes=tuple(servers)), {signal.SIGKILL: 3.0})
+        state.end(replace(record, processes=tuple(helpers)), {signal.SIGKILL: 3.0})
         raise
     main = state.process(int((directory / qemu.PID).read_text()))
-    return replace(record, processes=(main, *servers))
+    return replace(record, processes=(main, *helpers))
+
+
+def _start_qemu(directory: Path, recipe: _Recipe) -> state.Process:
+    """QEMU, or what ends it with us."""
+    argv = qemu.arguments(recipe.stock, recipe.initramfs, recipe.shape, recipe.share)
+    log = directory / qemu.LOG
+    tied = not recipe.detached
+    started = state.process(command.start(argv, cwd=directory, log=log, tied=tied))
+    _await_socket(started, directory / qemu.AGENT, log, "")
+    return started
 
 
 def _start_virtiofs(directory: Path, tag: str, argv: list[str]) -> state.Process:
     """It ends by itself when QEMU, its only client, does."""
     log = directory / f"{tag}.log"
     server = state.process(command.start(argv, cwd=directory, log=log))
+    hint = "it shares the host's files with the guest and needs root"
+    _await_socket(server, directory / qemu.virtiofs_socket(tag), log, hint)
+    return server
+
+
+def _await_socket(process: state.Process, socket: Path, log: Path, hint: str) -> None:
     deadline = time.monotonic() + _SERVER_SECONDS
-    while not (directory / qemu.virtiofs_socket(tag)).exists():
-        if not server.alive or time.monotonic() > deadline:
+    while not socket.exists():
+        if not process.alive or time.monotonic() > deadline:
             said = log.read_text(errors="replace").strip().splitlines()
             raise HostError(
-                f"virtiofsd did not start: {said[-1] if said else 'it says nothing'}",
-                hint="it shares the host's files with the guest and needs root",
+                f"{log.stem} did not start: {said[-1] if said else 'it says nothing'}",
+                hint=hint,
             )
         time.sleep(0.01)
-    return server
 
 
 def _await(guest: Guest) -> Guest:

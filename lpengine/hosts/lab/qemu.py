@@ -12,7 +12,7 @@ from lpengine.hosts.lab.packages import Stock
 QEMU = "qemu-system-x86_64"
 
 # In the guest's directory, where QEMU runs: short names, whatever the path's length.
-CONSOLE, AGENT, PID = "console.log", "agent.sock", "pid"
+CONSOLE, AGENT, PID, LOG = "console.log", "agent.sock", "pid", "qemu.log"
 
 _VIRTIOFSD = ("/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd")
 
@@ -55,7 +55,7 @@ def arguments(
     """The whole command line, to be run in the guest's directory."""
     argv = [QEMU, "-accel", "tcg", "-m", str(shape.memory), "-smp", str(shape.cpus)]
     argv += ["-display", "none", "-monitor", "none", "-no-reboot", "-net", "none"]
-    argv += ["-serial", f"file:{CONSOLE}", "-daemonize", "-pidfile", PID]
+    argv += ["-serial", f"file:{CONSOLE}", "-pidfile", PID]
     argv += _channel()
     argv += _files(initramfs.transport, shape.memory, share)
     return argv + (_xen if stock.kind == "xen" else _linux)(stock, initramfs, shape)
