@@ -21,6 +21,8 @@ _EXPORTS = {
     "inspect": "lpengine.api.modules",
     "plan": "lpengine.api.targets",
     "plan_revert": "lpengine.api.targets",
+    "recover": "lpengine.api.recovery",
+    "recover_host": "lpengine.api.recovery",
     "replace": "lpengine.api.targets",
     "revert": "lpengine.api.targets",
     "status": "lpengine.api.targets",

@@ -94,6 +94,8 @@ class FakeKernel:
         self.pinned: set[str] = set()
         self.log = root / "kmsg"
         self.inserted = 0
+        # What a process dies of that waits for this kernel.
+        self.sleep_raises: type[BaseException] | None = None
         self.boot("boot-1")
 
     def boot(self, boot_id: str) -> None:
@@ -173,6 +175,8 @@ class FakeKernel:
         self.show()
 
     def sleep(self, seconds: float) -> None:
+        if self.sleep_raises is not None:
+            raise self.sleep_raises
         self.time += seconds
         self.tick()
 

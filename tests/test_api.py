@@ -58,10 +58,10 @@ def test_status_names_a_run_that_broke_off_but_not_one_that_goes_on(
     seen = []
 
     def look(_: object) -> None:
-        seen.append(lpengine.status(target).interrupted)
+        seen.append(lpengine.status(target).broken_off)
 
     lpengine.apply([payload], target, notify=look)
-    assert set(seen) == {""}
+    assert set(seen) == {None}
 
 
 def test_a_harness_patches_a_machine_in_memory(

@@ -96,8 +96,13 @@ def test_a_replace_that_stalls_brings_nothing_down(kernel, target, journal) -> N
     assert kernel.modules == ["one"]
 
 
-def broken_off(target: LinuxTarget, journal: Journal, patch: Patch) -> None:
-    """A run that dies when its module is loaded, and before it is applied."""
+def broken_off(
+    target: LinuxTarget,
+    journal: Journal,
+    patch: Patch,
+    kernel_stops: FakeKernel | None = None,
+) -> None:
+    """A run that dies as its last step ends, or while it waits for the kernel."""
     plan = plan_apply([patch], target.facts([patch]))
     assert plan.steps == (Load(patch.name, patch.sha256), Apply(patch.name))
     facts = target.facts()
@@ -108,6 +113,8 @@ def broken_off(target: LinuxTarget, journal: Journal, patch: Patch) -> None:
     target.load(patch)
     journal.end_step(number, index, StepState.DONE)
     journal.begin_step(number, plan.steps[1])
+    if kernel_stops is not None:
+        kernel_stops.sleep_raises = SystemExit
     target.apply(patch.name, SOON)
 
 
@@ -123,6 +130,29 @@ def test_the_power_fails_in_the_middle(kernel, target, journal, tmp_path) -> Non
     assert "booted since" in outcome.error
     assert after.facts().loaded == ()
     assert kernel.modules == []
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_killed_while_tasks_were_switching(
+    kernel, target, journal, tmp_path, enabled: bool
+) -> None:
+    """On its way on, or already on its way back: what the kernel is at with the patch
+    is called off, and not waited for."""
+    kernel.task(41, "cat", "kswapd", 0)
+    stalling = whole(module("one", "kswapd", on=NEVER, off=3))
+    with pytest.raises(SystemExit):
+        broken_off(target, journal, stalling, kernel_stops=kernel)
+    if not enabled:
+        (kernel.tree.livepatch / "one/enabled").write_text("0")
+        kernel.tick()
+    assert kernel.on["one"].left
+    kernel.sleep_raises = None
+    after = kernel.target(tmp_path / "state")
+    outcome = recover(after, journal)
+    assert outcome is not None
+    assert outcome.status == "recovered", outcome
+    assert after.facts().loaded == ()
+    assert (kernel.modules, kernel.on) == ([], {})
 
 
 def test_a_run_that_only_missed_its_last_word_is_done(target, journal) -> None:

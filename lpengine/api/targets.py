@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from lpengine import planner
-from lpengine.engine import Event, Outcome, execute, recover
+from lpengine.engine import Event, Outcome, execute, has_booted_since, recover
 from lpengine.errors import NotFoundError, StalePlanError, UsageError
 from lpengine.journal import Journal, lock, lock_holder
 from lpengine.patch.model import Patch
@@ -138,7 +138,7 @@ def status(target: str | Target) -> Status:
         broken = journal.open_run()
     if broken is None or lock_holder(there.state_directory) is not None:
         return Status(facts)
-    return Status(facts, broken.verb)
+    return Status(facts, broken, has_booted_since(broken, facts))
 
 
 def history(target: str | Target, limit: int = 50) -> History:

@@ -18,6 +18,7 @@ VERBS = {
     "revert": "Take applied patches back, newest first.",
     "replace": "Put one cumulative patch in the place of all applied ones.",
     "unload": "Remove patches that are not applied.",
+    "recover": "Finish or undo what a power cut or a kill broke off.",
     "status": "Show booted and effective state and the patch stack.",
     "history": "Show who did what, when, on which build id.",
     "explain": "Explain a finding's code.",

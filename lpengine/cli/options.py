@@ -16,15 +16,20 @@ JSON: Decorator = click.option(
     help="Print one JSON document (see docs/json.md).",
 )
 
-TARGET: Decorator = click.option(
-    "--target",
-    "target_uri",
-    required=True,
-    metavar="TARGET",
-    envvar="LPENGINE_TARGET",
-    show_envvar=True,
-    help="Where the patch lives: emulated:DIR, linux, linux:VMLINUZ or xen.",
-)
+
+def target_option(required: bool = True) -> Decorator:
+    return click.option(
+        "--target",
+        "target_uri",
+        required=required,
+        metavar="TARGET",
+        envvar="LPENGINE_TARGET",
+        show_envvar=True,
+        help="Where the patch lives: emulated:DIR, linux, linux:VMLINUZ or xen.",
+    )
+
+
+TARGET: Decorator = target_option()
 
 PAYLOADS: Decorator = click.argument(
     "payloads",

@@ -12,7 +12,7 @@ from lpengine.engine.outcome import (
     StepOutcome,
     Undoing,
 )
-from lpengine.engine.recover import recover
+from lpengine.engine.recover import has_booted_since, recover
 from lpengine.engine.steps import describe
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "Undoing",
     "describe",
     "execute",
+    "has_booted_since",
     "recover",
 ]

@@ -13,18 +13,20 @@ from lpengine.engine.undo import undo
 from lpengine.errors import InputError
 from lpengine.journal import Entry, Journal, RunStatus, decode_plan_steps
 from lpengine.patch.reader import read_patch
+from lpengine.planner.facts import Facts
 from lpengine.planner.plan import Step
-from lpengine.targets.base import DEFAULT_TIMEOUT, Target
+from lpengine.targets.base import Target
 
 
 def recover(
     target: Target,
     journal: Journal,
     *,
-    timeout: timedelta = DEFAULT_TIMEOUT,
+    timeout: timedelta | None = None,
     notify: Notify | None = None,
 ) -> Outcome | None:
-    """Close the run that a dead process left open; None if there is none.
+    """Close the run that a dead process left open; None if there is none. Without a
+    `timeout` each step has as long as the target usually takes.
 
     "done" where the target is as the plan promised and only the journal's last
     word was missing, else "recovered" (as before the run) or "stuck". Killed
@@ -42,25 +44,39 @@ def close(
     entry: Entry,
     target: Target,
     journal: Journal,
-    timeout: timedelta,
+    timeout: timedelta | None,
     notify: Notify | None,
 ) -> Outcome:
     start, steps = recorded(entry, journal)
+    facts = target.facts()
+    if timeout is None:
+        timeout = timedelta(seconds=facts.capabilities.patience)
     modules = journal.modules(entry.id)
     kept = {name: read_patch(raw, name) for name, raw in modules.items()}
     run = Run(entry.id, target, journal, {}, kept, timeout, notify)
     run.steps = [StepOutcome(s.step, s.state, s.undoing, s.error) for s in entry.steps]
     error = entry.error or f"{entry.verb} was interrupted (pid {entry.pid})"
-    now = Stack.of(target.facts())
+    now = Stack.of(facts)
     if not now.same_boot(start):
         # No patch outlives a boot: it has undone all of it.
         return run.finish("recovered", f"{error}; the target has booted since")
     names = touched(steps)
-    if is_complete(entry, steps, start.only(names), now.only(names)):
+    under_way = facts.in_progress in names
+    if not under_way and is_complete(entry, steps, start.only(names), now.only(names)):
         return run.finish("done")
     with interruptions_held():
         left = undo(run, start, names, error)
         return run.finish("stuck" if left else "recovered", error, None, left)
+
+
+def has_booted_since(entry: Entry, facts: Facts) -> bool:
+    """Whether a boot lies between the start of a run and these facts: then nothing
+    of it is left."""
+    try:
+        start = Stack.from_json(entry.start)
+    except msgspec.DecodeError:
+        return False
+    return not Stack.of(facts).same_boot(start)
 
 
 def is_complete(

@@ -133,7 +133,9 @@ class LoadedRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class StatusDocument(Document, frozen=True, kw_only=True):
     """lpengine/status/1. `effective` lists what was applied onto the booted image,
-    bottom of the stack first; `interrupted` is the verb of a broken-off run."""
+    bottom of the stack first; `in_progress` names a patch that the target is changing
+    at this moment; `interrupted` is the verb of a broken-off run, of which
+    nothing is left where the target has `booted_since`."""
 
     target: str
     booted_version: str
@@ -142,7 +144,26 @@ class StatusDocument(Document, frozen=True, kw_only=True):
     effective: list[str]
     patches: list[LoadedRow]
     busy: list[str]
+    in_progress: str
     interrupted: str
+    booted_since: bool
+
+
+class RecoveryRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`interrupted` and `started` are the verb and the time of the run that was broken
+    off, and empty where none was; `effective` is what is applied now, bottom first."""
+
+    target: str
+    interrupted: str
+    started: str
+    outcome: OutcomeRow | None
+    effective: list[str]
+
+
+class RecoveryDocument(Document, frozen=True, kw_only=True):
+    """lpengine/recovery/1."""
+
+    targets: list[RecoveryRow]
 
 
 class HistoryRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -383,6 +404,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     EmulationDocument,
     CallDocument,
     StatusDocument,
+    RecoveryDocument,
     HistoryDocument,
     InspectDocument,
     ExplainDocument,

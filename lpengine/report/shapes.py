@@ -1,5 +1,7 @@
 """Plans, outcomes and states to JSON documents."""
 
+from collections.abc import Sequence
+
 from lpengine.engine import Outcome, StepOutcome
 from lpengine.journal import StepEntry
 from lpengine.planner import Facts, Finding, Load, Replace, Step, Unload
@@ -17,6 +19,7 @@ from lpengine.report.values import (
     FunctionChange,
     History,
     Planned,
+    Recovery,
     Status,
 )
 
@@ -173,7 +176,27 @@ def status_document(status: Status) -> d.StatusDocument:
             for patch in facts.loaded
         ],
         busy=[f"{fact.who}: {fact.function}" for fact in facts.busy],
-        interrupted=status.interrupted,
+        in_progress=facts.in_progress,
+        interrupted=status.broken_off.verb if status.broken_off else "",
+        booted_since=status.booted_since,
+    )
+
+
+def recovery_document(recoveries: Sequence[Recovery]) -> d.RecoveryDocument:
+    return d.RecoveryDocument(
+        schema="lpengine/recovery/1",
+        targets=[recovery_row(recovery) for recovery in recoveries],
+    )
+
+
+def recovery_row(recovery: Recovery) -> d.RecoveryRow:
+    broken, facts = recovery.broken_off, recovery.facts
+    return d.RecoveryRow(
+        target=recovery.target,
+        interrupted=broken.verb if broken else "",
+        started=broken.started if broken else "",
+        outcome=outcome_row(recovery.outcome),
+        effective=list(facts.applied) if facts else [],
     )
 
 

@@ -3,7 +3,8 @@ tables drawn only where a terminal shows them."""
 
 from collections.abc import Iterator, Sequence
 
-from lpengine.planner import Finding, Severity, Step, Verdict
+from lpengine.journal import Entry, StepState
+from lpengine.planner import Facts, Finding, Severity, Step, Verdict
 from lpengine.planner.plan import Apply, Load, Replace, Revert, Unload
 from lpengine.report import shapes
 from lpengine.report.values import (
@@ -13,6 +14,7 @@ from lpengine.report.values import (
     FunctionChange,
     History,
     Planned,
+    Recovery,
     Status,
 )
 
@@ -121,15 +123,48 @@ def status_lines(status: Status) -> Iterator[str]:
     yield f"Target     {facts.target}"
     version = facts.image.version or "unknown version"
     yield f"Booted     {version}  build id {facts.image.build_id}"
-    stack = " + ".join(facts.applied) or "nothing applied"
-    yield f"Effective  {stack}  build id {shapes.effective_build_id(facts)}"
+    yield f"Effective  {stack_text(facts)}"
+    if facts.in_progress:
+        yield f"Under way  {facts.in_progress} is being changed at this moment"
     for fact in facts.busy:
         yield f"Busy       {fact.who} is in {fact.function}"
-    if status.interrupted:
-        yield (
-            f"Broken off a run of {status.interrupted} never ended; the next "
-            "acting command undoes it"
-        )
+    if status.broken_off is not None:
+        yield f"Broken off {broken_text(status.broken_off)}"
+        yield f"    {broken_remedy(status.booted_since)}"
+
+
+def broken_text(entry: Entry) -> str:
+    """How far a run that never ended had come."""
+    acted = [step for step in entry.steps if not step.undoing]
+    done = sum(step.state is StepState.DONE for step in acted)
+    began = f"{entry.verb} of {entry.started} by {entry.actor}"
+    return f"run {entry.id}, {began}: {len(acted)} steps begun, {done} ended"
+
+
+def broken_remedy(booted_since: bool) -> str:
+    if booted_since:
+        return "the target has booted since: nothing of it is left in memory"
+    return "lpengine recover undoes it, and so does the next acting command"
+
+
+def recovery_lines(recovery: Recovery) -> Iterator[str]:
+    yield f"Target     {recovery.target}"
+    if recovery.broken_off is None or recovery.outcome is None:
+        yield "Outcome    nothing was broken off"
+        return
+    yield f"Broken off {broken_text(recovery.broken_off)}"
+    yield f"Outcome    {recovery.outcome.status}"
+    if recovery.outcome.error:
+        yield f"    cause: {recovery.outcome.error}"
+    for line in recovery.outcome.left:
+        yield f"    left: {line}"
+    if recovery.facts is not None:
+        yield f"Effective  {stack_text(recovery.facts)}"
+
+
+def stack_text(facts: Facts) -> str:
+    stack = " + ".join(facts.applied) or "nothing applied"
+    return f"{stack}  build id {shapes.effective_build_id(facts)}"
 
 
 def history_rows(history: History) -> Iterator[tuple[str, ...]]:

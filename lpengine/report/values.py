@@ -92,10 +92,23 @@ class Emulated:
 
 @dataclass(frozen=True)
 class Status:
-    """What runs now; `interrupted` names a run that was broken off, "" if none."""
+    """What runs now. `broken_off` is a run that never ended; where the target has
+    `booted_since`, nothing of it is left."""
 
     facts: Facts
-    interrupted: str = ""
+    broken_off: Entry | None = None
+    booted_since: bool = False
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What became of a run of `target` that was broken off, and how the target is
+    now. All but the target is None where there was no such run."""
+
+    target: str
+    broken_off: Entry | None = None
+    outcome: Outcome | None = None
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from lpengine.targets.xen_open import state_directory as xen_directory
 
 __all__ = [
     "DEFAULT_TIMEOUT",
+    "HOST_TARGETS",
     "LinuxTarget",
     "MachineTarget",
     "Target",
@@ -51,8 +52,12 @@ class _Scheme:
     state_directory: Callable[[str], Path]
     names: str = ""
 
+    @property
+    def needs_no_name(self) -> bool:
+        return not self.names or self.names.startswith("[")
+
     def takes(self, rest: str) -> bool:
-        return self.names.startswith("[") or bool(self.names) == bool(rest)
+        return bool(self.names) if rest else self.needs_no_name
 
 
 _SCHEMES: Mapping[str, _Scheme] = {
@@ -60,6 +65,10 @@ _SCHEMES: Mapping[str, _Scheme] = {
     "linux": _Scheme(open_linux, lambda _: linux_directory(), "[VMLINUZ]"),
     "xen": _Scheme(lambda _: open_xen(), lambda _: xen_directory()),
 }
+
+
+# What a host is the target of by itself, without a name for it.
+HOST_TARGETS = tuple(name for name, each in _SCHEMES.items() if each.needs_no_name)
 
 
 def open_target(uri: str) -> Target:

@@ -151,11 +151,15 @@ class LinuxTarget:
 
     def revert(self, name: str, timeout: timedelta, *, force: bool = False) -> None:
         """Switch the patch off and wait until no task runs its code. The module
-        stays; on failure the patch is on again. `force` as in `apply`."""
-        self._require_idle(name)
-        if self._running(name) is None:
+        stays; on failure the patch is on again. `force` as in `apply`. One that is
+        still on its way on, or off, because a process has died over it, goes off."""
+        patch = self._running(name)
+        if patch is None:
             raise wrong_state(name, "it is not applied")
-        write(self._tree, name, "enabled", "0")
+        if not patch.transition:
+            self._require_idle(name)
+        if patch.enabled:
+            write(self._tree, name, "enabled", "0")
         patch = self._running(name)
         if patch is not None and not patch.enabled:
             forced = complete(self._tree, self._kernel.clock, patch, timeout, force)

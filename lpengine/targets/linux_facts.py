@@ -65,9 +65,10 @@ class Shown:
     @property
     def applied(self) -> tuple[str, ...]:
         """Lowest first: in the kernel's own order where it tells, else in that of
-        the modules, since each is enabled as it comes in."""
+        the modules, since each is enabled as it comes in. One on its way off counts
+        until it is gone: there are tasks that run its code."""
         age = {module.name: at for at, module in enumerate(self.modules)}
-        on = [patch for patch in self.running.values() if patch.enabled]
+        on = list(self.running.values())
         on.sort(key=lambda patch: (patch.order or 0, age.get(patch.name, -1)))
         return tuple(patch.name for patch in on)
 
@@ -171,7 +172,7 @@ class Observer:
     def loaded(self, shown: Shown, name: str) -> LoadedPatch:
         kept, running = shown.keeping(name), shown.running.get(name)
         mine = kept if kept and self.is_mine(kept, shown) else None
-        on = running is not None and running.enabled
+        on = running is not None
         present = shown.module(name) is not None
         return LoadedPatch(
             name=name,
