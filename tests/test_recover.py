@@ -56,7 +56,7 @@ def test_nothing_was_broken_off(cli, machine: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("share", [0.1, 0.4, 0.6])
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.4])
 def test_a_killed_run_is_named_and_put_right(
     cli, machine: str, payload: Path, share: float
 ) -> None:
