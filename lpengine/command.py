@@ -4,7 +4,9 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,8 @@ _PACKAGES = {
     "readelf": "binutils",
     "strip": "binutils",
     "make": "make",
+    "flex": "flex",
+    "bison": "bison",
     "patch": "patch",
     "git": "git",
     "depmod": "kmod",
@@ -38,6 +42,8 @@ _PACKAGES = {
     "virtiofsd": "qemu-system-common",
 }
 _LINE_MAX = 300
+# As much as `follow` keeps for an error.
+_LAST_LINES = 200
 
 # Runs a program for as long as somebody holds the other end of standard input: it
 # goes away with whoever that is, however they end, and whichever thread began it
@@ -139,6 +145,47 @@ def complete(
     return Ended(process.returncode, stdout, stderr)
 
 
+def follow(
+    argv: Sequence[str],
+    heard: Callable[[str], None],
+    *,
+    cwd: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 120,
+) -> None:
+    """As `run`, for programs that take minutes: each line it writes is given to
+    `heard` as it comes and kept in `log`. The error holds the last lines."""
+    last: deque[bytes] = deque(maxlen=_LAST_LINES)
+    process = _start(argv, cwd, False, environment, one_stream=True)
+    overdue = threading.Event()
+
+    def end() -> None:
+        overdue.set()
+        _kill_group(process)
+
+    timer = threading.Timer(timeout, end)
+    timer.start()
+    with process, log.open("wb") as kept:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                kept.write(line)
+                last.append(line)
+                heard(line.decode(errors="replace").rstrip())
+            process.wait()
+        except BaseException:
+            _kill_group(process)
+            raise
+        finally:
+            timer.cancel()
+    said = b"".join(last)
+    if overdue.is_set():
+        raise CommandError(argv, None, f"did not end within {timeout:g} s", said)
+    if process.returncode:
+        raise CommandError(argv, process.returncode, _reason(process.returncode), said)
+
+
 def start(argv: Sequence[str], *, cwd: Path, log: Path, tied: bool = False) -> int:
     """Starts a program in a session of its own; what it writes goes to `log`. It
     outlives us, unless `tied`: then it is killed when this process ends. The process
@@ -171,6 +218,8 @@ def _start(
     cwd: Path | None,
     with_input: bool,
     environment: Mapping[str, str] | None,
+    *,
+    one_stream: bool = False,
 ) -> subprocess.Popen[bytes]:
     if cwd is not None and not cwd.is_dir():
         raise NotFoundError(f"{cwd}: no such directory")
@@ -180,7 +229,7 @@ def _start(
             cwd=cwd,
             stdin=subprocess.PIPE if with_input else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.STDOUT if one_stream else subprocess.PIPE,
             env={**os.environ, "LC_ALL": "C", **(environment or {})},
             process_group=0,
         )

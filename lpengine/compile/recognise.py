@@ -1,0 +1,21 @@
+"""Which kind of source tree a directory is."""
+
+from pathlib import Path
+
+from lpengine.compile.tree import Tree
+from lpengine.compile.xen_tree import XenTree
+from lpengine.errors import InputError, NotFoundError
+
+
+def open_tree(directory: Path) -> Tree:
+    """The tree at `directory`, or right above it (xen/xen). NotFoundError without
+    it, InputError for one that cannot be built here."""
+    if not directory.is_dir():
+        raise NotFoundError(f"{directory}: no such directory")
+    for root in (directory.resolve(), directory.resolve().parent):
+        if XenTree.is_at(root):
+            return XenTree(root)
+    raise InputError(
+        f"{directory}: neither Xen's source tree nor a kernel's",
+        hint="give the directory with Config.mk and xen/, or the one with Kbuild",
+    )
