@@ -9,7 +9,8 @@ LpengineError                1   unexpected: a defect of lpengine itself
 │   └── BuildError          10   this change cannot become a live patch
 ├── StalePlanError          12   the target changed since the plan was made
 ├── InputError              13   a file is not what it claims to be
-│   └── ElfError            13   ... and it is an ELF file; says the offset
+│   ├── ElfError            13   ... and it is an ELF file; says the offset
+│   └── SignatureError      13   an update nobody has signed who is trusted here
 ├── InconclusiveError       14   too little could be read to decide
 ├── TargetError             23   the target refused or failed; nothing changed
 │   ├── BusyError           12   could not be quiesced in time: try again
@@ -93,6 +94,15 @@ class ElfError(InputError):
         super().__init__(f"{path}: {what} (at offset {offset:#x})")
         self.path = path
         self.offset = offset
+
+
+class SignatureError(InputError):
+    """An update is not signed, wrongly signed, or by nobody who is trusted here.
+    `codes` are the finding's (LP-POL-403 and the like)."""
+
+    def __init__(self, message: str, *, code: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.codes = (code,)
 
 
 class InconclusiveError(LpengineError):

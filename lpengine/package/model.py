@@ -74,13 +74,15 @@ class LivePatch:
     """A live patch of one component ("xen", "kernel", "process:NAME") for hosts that
     run the build `base_build_id`; it brings them from version `base` to `to`, as if
     they ran that. Cumulative: it holds all earlier ones of that base. `content` is
-    None where the update only announces it (the host has it in a file of its own)."""
+    None where the update only announces it (the host has it in a file of its own);
+    `name` is what it is called once it is loaded, "" where that is not known."""
 
     component: str
     base_build_id: str
     base: Version
     to: Version
     content: Content | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,13 @@ from typing import Any
 
 import msgspec
 
-from lpengine.errors import LpengineError, RefusedError, StuckError, TargetError
+from lpengine.errors import (
+    LpengineError,
+    RefusedError,
+    SignatureError,
+    StuckError,
+    TargetError,
+)
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -432,10 +438,16 @@ def error_document(error: LpengineError) -> ErrorDocument:
         exit_code=error.exit_code,
         cause=error.cause if isinstance(error, TargetError) else "",
         errno=error.errno if isinstance(error, TargetError) else "",
-        codes=list(error.codes) if isinstance(error, RefusedError) else [],
+        codes=codes_of(error),
         left=list(error.left) if isinstance(error, StuckError) else [],
         report=str(getattr(error, "report", "")),
     )
+
+
+def codes_of(error: LpengineError) -> list[str]:
+    if isinstance(error, RefusedError | SignatureError):
+        return list(error.codes)
+    return []
 
 
 def schemas() -> dict[str, Any]:

@@ -1,0 +1,74 @@
+"""What is wrong with an update's metadata, and the safe way to take it."""
+
+from dataclasses import replace
+
+from lpengine.package.model import Defect, Level, Task, Update
+
+NOT_FOR_UPDATES = frozenset(
+    (
+        Task.REBOOT_ON_LIVEPATCH_FAILURE,
+        Task.REBOOT_ON_XEN_LIVEPATCH_FAILURE,
+        Task.REBOOT_ON_KERNEL_LIVEPATCH_FAILURE,
+    )
+)
+"""Tasks that a failure leaves behind; no update can ask for them."""
+
+
+class Malformed(Exception):
+    """A part is not what it must be. `where` is its place within what was read, ""
+    or starting with "." or "["."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{where}: {what}")
+        self.where = where
+        self.what = what
+
+
+class Doubts:
+    """The defects of one update, as they are found."""
+
+    def __init__(self) -> None:
+        self._found: list[Defect] = []
+        self._general: list[tuple[str, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._found) + len(self._general)
+
+    def note(self, where: str, what: str) -> None:
+        """What nothing depends on, or what was given a safe value."""
+        self._found.append(Defect(where, what))
+
+    def about(self, component: str, where: str, what: str) -> None:
+        """No live patch of that component is to be relied on."""
+        self._found.append(Defect(where, what, component))
+
+    def general(self, where: str, what: str) -> None:
+        """It may bear on anything: no live patch of the update is to be relied on,
+        and it recommends a reboot."""
+        self._general.append((where, what))
+
+    def word(self, word: object, where: str) -> str:
+        """A word of guidance as the model keeps it. One that is no Task stays as it
+        is, which counts as a reboot."""
+        if not isinstance(word, str):
+            self.note(where, "not a word, counts as reboot_host")
+            return Task.REBOOT_HOST
+        if word not in list(Task):
+            self.note(where, f"{word!r} is unknown, counts as reboot_host")
+        elif word in NOT_FOR_UPDATES:
+            self.note(where, f"{word} is not for updates, counts as reboot_host")
+            return Task.REBOOT_HOST
+        return word
+
+    def settle(self, update: Update) -> Update:
+        """The update with its defects and what follows from them."""
+        spread = [
+            Defect(where, what, component)
+            for where, what in self._general
+            for component in update.components or ("",)
+        ]
+        guidance = dict(update.guidance)
+        recommended = guidance.get(Level.RECOMMENDED, ())
+        if self._general and Task.REBOOT_HOST not in recommended:
+            guidance[Level.RECOMMENDED] = (*recommended, Task.REBOOT_HOST)
+        return replace(update, guidance=guidance, defects=(*self._found, *spread))
