@@ -35,6 +35,7 @@ _PACKAGES = {
     "modinfo": "kmod",
     "xl": "xen-utils-common",
     "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
     "apt-cache": "apt",
     "apt-get": "apt",
     "dpkg": "dpkg",

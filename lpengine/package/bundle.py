@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -9,9 +10,11 @@ from lpengine.errors import InputError, UsageError
 from lpengine.package.archive import Archive
 from lpengine.package.contents import check_paths, contents_of
 from lpengine.package.doubts import Malformed
+from lpengine.package.files import Replacing
 from lpengine.package.manifest_reader import read_manifest
 from lpengine.package.model import Content, Update
-from lpengine.package.replacing import Replacing
+from lpengine.package.signers import Signers
+from lpengine.package.trust import Signer, check_signature
 
 # What `read` takes into memory: above the largest patch module that is looked at.
 LARGEST_READ = 64 << 20
@@ -46,6 +49,12 @@ class Bundle:
 
     def close(self) -> None:
         self._archive.close()
+
+    def verify(self, signers: Signers, now: datetime, identity: str = "") -> Signer:
+        """Who has signed the update. SignatureError where that is nobody, or nobody
+        that `signers` trust at that time (for `identity`, if it is given). It is the
+        manifest that is signed; contents are checked against it as they are read."""
+        return check_signature(self.manifest, self.signature, signers, now, identity)
 
     def stream(self, content: Content) -> Iterator[bytes]:
         """A content in chunks. InputError, at the latest after the last chunk, where

@@ -14,11 +14,11 @@ from lpengine.package.archive import (
 )
 from lpengine.package.contents import Source, check_paths, chunks_of, contents_of
 from lpengine.package.doubts import Malformed
+from lpengine.package.files import Replacing
 from lpengine.package.frames import FrameError, pack
 from lpengine.package.manifest import encode
 from lpengine.package.members import END, LARGEST_CONTENT, header, padding
 from lpengine.package.model import Content, Update
-from lpengine.package.replacing import Replacing
 
 Sign = Callable[[bytes], bytes]
 """The manifest -> its signature, armored."""

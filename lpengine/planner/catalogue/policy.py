@@ -75,4 +75,16 @@ CODES = (
         "the host changes.",
         retryable=True,
     ),
+    Code(
+        "LP-POL-407",
+        "SIGNATURE_MISSING",
+        summary="The update is not signed.",
+        detection="The bundle has no signature beside its manifest.",
+        remedy="get the signed one, or sign it once you know where it is from",
+        guidance=Guidance.NONE,
+        source="XAPI: update.xml and repomd.xml must be signed",
+        text="Nothing says who made the update. A patch runs with the highest "
+        "privilege there is, so somebody has to vouch for it: its publisher, or the "
+        "administrator with a key of their own.",
+    ),
 )

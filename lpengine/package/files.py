@@ -1,11 +1,25 @@
-"""Files that are replaced as a whole."""
+"""Files: small ones read, large ones replaced as a whole."""
 
 import os
 import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
-from lpengine.errors import NotFoundError, NotPermittedError
+from lpengine.errors import InputError, NotFoundError, NotPermittedError
+
+
+def read_small(path: Path, largest: int) -> bytes:
+    """A file, whole. InputError for more than `largest` bytes."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(largest + 1)
+    except FileNotFoundError:
+        raise NotFoundError(f"{path}: no such file") from None
+    except OSError as error:
+        raise NotPermittedError(f"{path}: {error.strerror}") from None
+    if len(raw) > largest:
+        raise InputError(f"{path}: larger than {largest} bytes")
+    return raw
 
 
 class Replacing:
