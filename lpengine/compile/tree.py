@@ -1,5 +1,6 @@
 """A source tree that can be built: what differs between kinds of tree."""
 
+import filecmp
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,17 @@ class ObjectPair:
     name: str
     original: Path | None
     patched: Path | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether there is anything to compare: not for what was never built again,
+        or came out the same."""
+        if self.original is None or self.patched is None:
+            return True
+        before, after = self.original.stat(), self.patched.stat()
+        if before.st_mtime_ns == after.st_mtime_ns:
+            return False
+        return not filecmp.cmp(self.original, self.patched, shallow=False)
 
 
 @dataclass(frozen=True)

@@ -95,17 +95,17 @@ class XenTree:
         settings: Settings,
         notify: Notify,
     ) -> Sequence[ObjectPair]:
-        self._make(work, ["build"], settings, notify)
-        before, after = (self._times(each) for each in (base, work))
-        return tuple(
+        self._make(work, self._goals(base, applied), settings, notify)
+        before, after = (frozenset(self.objects(each)) for each in (base, work))
+        pairs = (
             ObjectPair(
                 name,
                 base / "xen" / name if name in before else None,
                 work / "xen" / name if name in after else None,
             )
-            for name in sorted(before.keys() | after.keys())
-            if before.get(name) != after.get(name)
+            for name in sorted(before | after)
         )
+        return tuple(pair for pair in pairs if pair.differs)
 
     def objects(self, base: Path) -> Sequence[str]:
         xen = base / "xen"
@@ -122,9 +122,21 @@ class XenTree:
             if each not in renamed and not each.startswith(_NOT_LINKED)
         )
 
-    def _times(self, copy: Path) -> dict[str, int]:
-        names = self.objects(copy)
-        return {name: (copy / "xen" / name).stat().st_mtime_ns for name in names}
+    def _goals(self, base: Path, applied: Applied) -> Sequence[str]:
+        """The directories with objects, where nothing needs to be generated anew;
+        else everything, which links the hypervisor too and takes longer."""
+        xen = base / "xen"
+        noted = xen / ".asm-offsets.s.d"
+        if not noted.is_file():
+            return ["build"]
+        generated = noted.read_text(errors="replace").split()
+        for name in applied.files:
+            inside = name.removeprefix("xen/")
+            plain = (base / name).is_file() and name.endswith((".c", ".h"))
+            if not plain or not self.keeps_numbers(name) or inside in generated:
+                return ["build"]
+        found = [*xen.glob("*/built_in.o"), *xen.glob("arch/*/built_in.o")]
+        return sorted(f"{each.parent.relative_to(xen)}/" for each in found)
 
     def _make(
         self, copy: Path, goals: Sequence[str], settings: Settings, notify: Notify

@@ -10,7 +10,7 @@ from lpengine.elf.constants import (
 )
 from lpengine.patch.assembly import UsedSymbols, assemble_anywhere, find_labels
 from lpengine.patch.xen.build_image import OldFunction, TargetImage
-from lpengine.patch.xen.build_object import Material
+from lpengine.patch.xen.build_material import Material
 from lpengine.patch.xen.spec import (
     TEXT_ALIGNMENT,
     Place,

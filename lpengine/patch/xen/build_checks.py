@@ -2,7 +2,7 @@
 
 from lpengine.errors import BuildError
 from lpengine.patch.model import HookKind, Patch
-from lpengine.patch.xen.build_object import Material
+from lpengine.patch.xen.build_material import Material
 from lpengine.patch.xen.layout import ARRAY_HOOKS, POINTER_SIZE, hook_section
 from lpengine.patch.xen.reader import read_payload
 

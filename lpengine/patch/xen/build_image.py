@@ -7,7 +7,7 @@ from functools import cached_property
 
 from lpengine.arch import x86
 from lpengine.elf import Image, Symbol
-from lpengine.elf.constants import PT_LOAD
+from lpengine.elf.constants import PT_LOAD, STT_SECTION
 from lpengine.errors import BuildError, ElfError, InputError
 from lpengine.patch.xen.layout import ALTERNATIVE
 
@@ -22,14 +22,16 @@ _INDIRECT_CALL = b"\xff\x15"
 @dataclass(frozen=True)
 class OldFunction:
     """A function of the image that can be redirected. `name` is what Xen's built-in
-    table calls it; the last `borrowed` of its `size` bytes are the padding behind a
-    function that is too short by itself."""
+    table calls it, where others may be called so too unless it is `findable`; the
+    last `borrowed` of its `size` bytes are the padding behind a function that is too
+    short by itself."""
 
     name: str
     address: int
     size: int
     code: bytes
     borrowed: int = 0
+    findable: bool = True
 
 
 class TargetImage:
@@ -58,21 +60,45 @@ class TargetImage:
         Raises BuildError where it does not exist, is ambiguous, is gone after boot,
         is too short for a jump or jumps back into where that will be.
         """
-        symbol = self.symbol(wanted)
+        return self._redirectable(self.symbol(wanted))
+
+    def _redirectable(self, symbol: Symbol) -> OldFunction:
         self._require_code(symbol)
         name, address = symbol.qualified_name, symbol.value
         own = symbol.size or self._measured_size(address)
         code = self.image.read(address, own)
         needed = room_needed(code)
         _require_no_way_back(name, address, code, needed)
-        if own >= needed:
-            return OldFunction(name, address, own, code)
-        size = self._size_with_padding(address, own, needed)
+        size, findable = own, self._leads_to(name, address)
+        if own < needed:
+            size = self._size_with_padding(address, own, needed)
+            code = self.image.read(address, size)
         if size < needed:
             raise _too_short(name, own, needed)
-        return OldFunction(
-            name, address, size, self.image.read(address, size), size - own
-        )
+        return OldFunction(name, address, size, code, size - own, findable)
+
+    def function_at(self, address: int, shown: str) -> OldFunction:
+        """The function at an address, which errors call `shown`; as `old_function`
+        for one whose name does not lead there."""
+        symbol = self._symbol_at(address)
+        if symbol is None:
+            raise self._unknown(shown)
+        return self._redirectable(symbol)
+
+    def reference_to(self, address: int, shown: str) -> str | int:
+        """How a payload refers to what is at an address: by a name that Xen finds
+        just there, else by the address itself. BuildError for what is gone after
+        boot."""
+        symbol = self._symbol_at(address)
+        if symbol is None:
+            start, end = self._init_bounds
+            if start <= address < end:
+                raise _gone(shown)
+            return address
+        if self.is_init(symbol):
+            raise _gone(symbol.qualified_name)
+        name = symbol.qualified_name
+        return name if self._leads_to(name, address) else address
 
     def symbol(self, wanted: str) -> Symbol:
         """The one symbol that `wanted` can mean; see `old_function`."""
@@ -111,12 +137,7 @@ class TargetImage:
         """
         symbol = self.symbol(wanted)
         if self.is_init(symbol):
-            raise BuildError(
-                f"{symbol.qualified_name} is used, but it is gone once the image has "
-                "booted",
-                codes=("LP-SYM-155",),
-                hint="bring a copy of it in the payload",
-            )
+            raise _gone(symbol.qualified_name)
         return symbol.qualified_name
 
     @cached_property
@@ -171,6 +192,23 @@ class TargetImage:
             for symbol in self.image.symbols.named(wanted)
             if symbol.is_local and symbol.in_section
         )
+
+    @cached_property
+    def _by_address(self) -> dict[int, Symbol]:
+        """Of several symbols at one place a global one, whose name is shorter."""
+        found: dict[int, Symbol] = {}
+        for symbol in self.image.symbols:
+            if symbol.in_section and symbol.name and symbol.type != STT_SECTION:
+                known = found.get(symbol.value)
+                if known is None or (known.is_local and not symbol.is_local):
+                    found[symbol.value] = symbol
+        return found
+
+    def _symbol_at(self, address: int) -> Symbol | None:
+        return self._by_address.get(address)
+
+    def _leads_to(self, name: str, address: int) -> bool:
+        return {each.value for each in self.image.symbols.xen_named(name)} == {address}
 
     def _unknown(self, wanted: str) -> BuildError:
         names = {each.qualified_name for each in self.image.symbols if each.in_section}
@@ -251,6 +289,14 @@ class TargetImage:
             original = start + index * ALTERNATIVE.size + distance
             spans.append((original, original + size + padding))
         return tuple(spans)
+
+
+def _gone(name: str) -> BuildError:
+    return BuildError(
+        f"{name} is used, but it is gone once the image has booted",
+        codes=("LP-SYM-155",),
+        hint="bring a copy of it in the payload",
+    )
 
 
 def _ambiguous(wanted: str, found: Sequence[Symbol]) -> BuildError:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from lpengine.elf import ObjectWriter
 from lpengine.elf.constants import (
+    SHN_ABS,
     SHT_NOBITS,
     STB_GLOBAL,
     STB_LOCAL,
@@ -23,7 +24,7 @@ class NamedObject:
         self._writer = ObjectWriter()
         self._sections = sections
         self._indexes: dict[str, int] = {}
-        self._handles: dict[str | int, int] = {}
+        self._handles: dict[str | Place | int, int] = {}
         for section in sections:
             if section.name in self._indexes:
                 raise UsageError(f"two sections are named {section.name}")
@@ -64,13 +65,10 @@ class NamedObject:
         return self._indexes[place.section]
 
     def _add_relocation(self, section: SectionSpec, each: RelocationSpec) -> None:
-        addend = each.addend
-        key: str | int
-        if isinstance(each.symbol, Place):
-            key = self._index(each.symbol)
-            addend += each.symbol.offset
-        else:
-            key = each.symbol
+        addend, key = each.addend, each.symbol
+        if isinstance(key, Place):
+            addend += key.offset
+            key = Place(key.section)
         self._writer.add_relocation(
             self._indexes[section.name],
             each.offset,
@@ -79,14 +77,19 @@ class NamedObject:
             addend,
         )
 
-    def _handle(self, key: str | int) -> int:
-        """The symbol for an undefined name, or for a section by its index."""
+    def _handle(self, key: str | Place | int) -> int:
+        """The symbol for an undefined name, for a section, or for an address."""
         if key not in self._handles:
-            self._handles[key] = (
-                self._writer.add_symbol(key, binding=STB_GLOBAL, type=STT_NOTYPE)
-                if isinstance(key, str)
-                else self._writer.add_symbol(
-                    "", binding=STB_LOCAL, type=STT_SECTION, section=key
-                )
-            )
+            self._handles[key] = self._make_symbol(key)
         return self._handles[key]
+
+    def _make_symbol(self, key: str | Place | int) -> int:
+        if isinstance(key, str):
+            return self._writer.add_symbol(key, binding=STB_GLOBAL, type=STT_NOTYPE)
+        if isinstance(key, int):
+            return self._writer.add_symbol(
+                "", value=key, binding=STB_LOCAL, type=STT_NOTYPE, section=SHN_ABS
+            )
+        return self._writer.add_symbol(
+            "", binding=STB_LOCAL, type=STT_SECTION, section=self._index(key)
+        )

@@ -29,13 +29,14 @@ class RelocationSpec:
     """At `offset` into the code or section it belongs to, fill in a reference.
 
     `symbol` is the name of a symbol that the target has (undefined in the payload),
-    or a place in the payload. `type` and `addend` are the ELF's: a call to `f` whose
-    displacement is at 1 is RelocationSpec(1, R_X86_64_PLT32, "f", -4).
+    a place in the payload, or an address of the target that no name leads to. `type`
+    and `addend` are the ELF's: a call to `f` whose displacement is at 1 is
+    RelocationSpec(1, R_X86_64_PLT32, "f", -4).
     """
 
     offset: int
     type: int
-    symbol: str | Place
+    symbol: str | Place | int
     addend: int = 0
 
 
