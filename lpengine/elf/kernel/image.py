@@ -90,6 +90,16 @@ class KernelImage:
         end = self._addresses[place] if place < len(self._addresses) else entry.address
         return end - entry.address
 
+    def nearest(self, address: int, name: str = "") -> Entry | None:
+        """The symbol at an address, of several there best the one of that name; else
+        the nearest before it. None below the first."""
+        place = bisect_right(self._addresses, address) - 1
+        if place < 0:
+            return None
+        at = self._addresses[place]
+        there = self.symbols[bisect_left(self._addresses, at) : place + 1]
+        return next((each for each in there if each.name == name), there[-1])
+
     def neighbours(self, entry: Entry) -> tuple[str, str]:
         """The names of the nearest global symbols before and behind, "" at an
         end: they tell which source file a static is from."""

@@ -28,6 +28,7 @@ from lpengine.elf.constants import (
 )
 from lpengine.elf.orc import NOTHING, SP, OrcEntry
 from lpengine.errors import BuildError
+from lpengine.patch.linux import layout
 from lpengine.patch.linux.abi import INDIRECT_THUNK, RETURN_THUNK
 from lpengine.patch.linux.object import Material, Piece, Use
 from lpengine.patch.linux.spec import (
@@ -84,9 +85,22 @@ def link(
 
 @dataclass
 class _Bound:
+    """`object` is the module that has to be there for the target to be found."""
+
     use: Use
     target: Reference
+    object: str
     call: bool
+
+    @property
+    def shared(self) -> tuple[Reference, str]:
+        """Uses that agree in this can have one stub or pointer."""
+        return self.target, self.object
+
+    @property
+    def is_stubbed(self) -> bool:
+        """Whether it may go through a stub, which leads to the symbol itself."""
+        return self.call and self.use.addend == -4
 
 
 class _Linker:
@@ -100,9 +114,13 @@ class _Linker:
         self._bind = bind
         self._replaced = replaced
         self._known: dict[str, Reference] = {}
-        self._pointers: dict[Reference, int] = {}
-        self._stubs: dict[KlpSymbol, int] = {}
-        self._linked = Linked(orc=list(material.orc))
+        self._pointers: dict[tuple[Reference, str], int] = {}
+        self._stubs: dict[tuple[Reference, str], int] = {}
+        self._linked = Linked(
+            orc=list(material.orc),
+            return_sites=list(material.return_sites or ()),
+            retpoline_sites=list(material.retpoline_sites or ()),
+        )
 
     def link(self) -> Linked:
         bound = [
@@ -123,10 +141,11 @@ class _Linker:
             self._note_thunk(piece, use, target.name)
         if isinstance(target, Place) and not call:
             target = self._original(use, target) or target
-        return _Bound(use, target, call)
+        looked_up = isinstance(target, KlpSymbol) and target.object != layout.KERNEL
+        return _Bound(use, target, piece.object if looked_up else "", call)
 
-    def _target(self, target: Place | str) -> Reference:
-        if isinstance(target, Place):
+    def _target(self, target: Reference | str) -> Reference:
+        if not isinstance(target, str):
             return target
         if target not in self._known:
             self._known[target] = self._bind(target)
@@ -142,52 +161,52 @@ class _Linker:
         return self._replaced[place]
 
     def _note_thunk(self, piece: Piece, use: Use, name: str) -> None:
-        if name == RETURN_THUNK:
+        if name == RETURN_THUNK and self._material.return_sites is None:
             self._linked.return_sites.append(_instruction(piece, use))
-        elif name.startswith(INDIRECT_THUNK):
+        elif name.startswith(INDIRECT_THUNK) and self._material.retpoline_sites is None:
             self._linked.retpoline_sites.append(_instruction(piece, use))
 
     def _share(self, uses: list[_Bound]) -> None:
         """Hand out stubs and pointers to what is looked up more than once."""
-        calls = Counter(each.target for each in uses if each.call)
-        through = Counter(each.target for each in uses if each.use.type in _TABLE)
-        for target, count in calls.items():
-            if isinstance(target, KlpSymbol) and count > 1:
-                self._stubs[target] = len(self._stubs) * _STUB_SIZE
-        for target, count in through.items():
-            if isinstance(target, KlpSymbol) and count > 1:
-                self._pointer(target)
+        calls = Counter(each.shared for each in uses if each.is_stubbed)
+        through = Counter(each.shared for each in uses if each.use.type in _TABLE)
+        for shared, count in calls.items():
+            if isinstance(shared[0], KlpSymbol) and count > 1:
+                self._stubs[shared] = len(self._stubs) * _STUB_SIZE
+        for shared, count in through.items():
+            if isinstance(shared[0], KlpSymbol) and count > 1:
+                self._pointer(shared)
 
-    def _pointer(self, target: Reference) -> Place:
-        place = self._pointers.setdefault(target, len(self._pointers) * 8)
+    def _pointer(self, shared: tuple[Reference, str]) -> Place:
+        place = self._pointers.setdefault(shared, len(self._pointers) * 8)
         return Place(_POINTERS, place)
 
     def _relocation(self, piece: Piece, bound: _Bound) -> RelocationSpec:
         use, target = bound.use, bound.target
         type_, addend = use.type, use.addend
         if type_ in _TABLE:
-            if target not in self._pointers:
+            if bound.shared not in self._pointers:
                 type_ = relax(piece.data, use.offset, type_)
             if type_ in _TABLE:
-                type_, target = R_X86_64_PC32, self._pointer(target)
-        elif bound.call and isinstance(target, KlpSymbol) and target in self._stubs:
-            target = Place(_STUBS, self._stubs[target])
+                type_, target = R_X86_64_PC32, self._pointer(bound.shared)
+        elif bound.is_stubbed and bound.shared in self._stubs:
+            target = Place(_STUBS, self._stubs[bound.shared])
         if type_ not in _ACCEPTED:
             raise _unsupported(piece, use)
-        return RelocationSpec(use.offset, type_, target, addend)
+        return RelocationSpec(use.offset, type_, target, addend, bound.object)
 
     def _shared_sections(self) -> Iterator[SectionSpec]:
         if self._pointers:
             relocations = tuple(
-                RelocationSpec(offset, R_X86_64_64, target)
-                for target, offset in self._pointers.items()
+                RelocationSpec(offset, R_X86_64_64, target, 0, user)
+                for (target, user), offset in self._pointers.items()
             )
             data = bytes(8 * len(self._pointers))
             yield SectionSpec(_POINTERS, data, alignment=8, relocations=relocations)
         if self._stubs:
             relocations = tuple(
-                RelocationSpec(offset + 1, R_X86_64_PLT32, target, -4)
-                for target, offset in self._stubs.items()
+                RelocationSpec(offset + 1, R_X86_64_PLT32, target, -4, user)
+                for (target, user), offset in self._stubs.items()
             )
             code = _JUMP * len(self._stubs)
             self._linked.orc.append(OrcSpec(Place(_STUBS), OrcEntry(SP, 8)))

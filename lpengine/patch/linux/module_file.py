@@ -95,6 +95,22 @@ class ModuleFile:
             )
         return occurrence if len(found) > 1 else 0
 
+    def nearest(
+        self, section: int, offset: int, name: str = ""
+    ) -> tuple[Symbol, int] | None:
+        """The symbol at a place of a section, of several there best the one of that
+        name, else the nearest before it, and its position as `position` has it."""
+        before = [
+            each for each in self._in_section.get(section, ()) if each.value <= offset
+        ]
+        if not before:
+            return None
+        nearest = max(each.value for each in before)
+        there = [each for each in before if each.value == nearest]
+        found = next((each for each in there if each.name == name), there[0])
+        same = [each.index for each in self._named(found.name)]
+        return found, same.index(found.index) + 1 if len(same) > 1 else 0
+
     def _named(self, name: str) -> tuple[Symbol, ...]:
         """What the kernel keeps of the module's symbols under a name: those of
         loaded sections that are not freed (kernel/module/kallsyms.c)."""
@@ -113,6 +129,14 @@ class ModuleFile:
         end = start + min(symbol.size or _SITE_WITHIN, _SITE_WITHIN)
         sites = self._sites.get(symbol.section_index, ())
         return any(start <= site < end for site in sites)
+
+    @cached_property
+    def _in_section(self) -> dict[int, list[Symbol]]:
+        found: dict[int, list[Symbol]] = {}
+        for symbol in self.image.symbols:
+            if symbol.name and self._kept(symbol):
+                found.setdefault(symbol.section_index, []).append(symbol)
+        return found
 
     @cached_property
     def _sites(self) -> dict[int, list[int]]:

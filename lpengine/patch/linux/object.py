@@ -15,7 +15,7 @@ from lpengine.elf.eh_frame import orc_of_object
 from lpengine.errors import BuildError
 from lpengine.patch.linux import layout
 from lpengine.patch.linux.modinfo import parse_modinfo
-from lpengine.patch.linux.spec import OrcSpec, Place, SymbolSpec
+from lpengine.patch.linux.spec import OrcSpec, Place, Reference, SymbolSpec
 from lpengine.patch.model import SystemState
 
 _DROPPED = (".eh_frame", ".note", ".comment", ".gnu.")
@@ -34,18 +34,20 @@ _MADE_HERE = (
 
 @dataclass
 class Use:
-    """A reference of a section: to a place in the object, or to a symbol that is
-    not defined there, by name. `addend` is the ELF's."""
+    """A reference of a section: to what is known already, such as a place in the
+    object, or to a symbol that is not defined there, by name. `addend` is the
+    ELF's."""
 
     offset: int
     type: int
-    target: Place | str
+    target: Reference | str
     addend: int
 
 
 @dataclass
 class Piece:
-    """A loaded section of the object, its code still to be rewritten."""
+    """A loaded section of the object, its code still to be rewritten. `object` is
+    what it is for: "" the kernel, else a module."""
 
     name: str
     flags: int
@@ -53,11 +55,13 @@ class Piece:
     alignment: int
     size: int | None
     uses: list[Use] = field(default_factory=list)
+    object: str = ""
 
 
 @dataclass
 class Material:
-    """What a module is made of, whether it was compiled or assembled."""
+    """What a module is made of, wherever it is from. Where it does not say which
+    instructions go to the kernel's thunks (None), their references tell."""
 
     pieces: list[Piece]
     symbols: tuple[SymbolSpec, ...]
@@ -65,6 +69,8 @@ class Material:
     callbacks: tuple[tuple[str, Place], ...] = ()
     states: tuple[SystemState, ...] = ()
     modinfo: tuple[tuple[str, str], ...] = ()
+    return_sites: tuple[Place, ...] | None = None
+    retpoline_sites: tuple[Place, ...] | None = None
 
     def function(self, name: str) -> SymbolSpec | None:
         return next((s for s in self.symbols if s.function and s.name == name), None)
@@ -163,7 +169,7 @@ class _Reader:
                 )
             (record,) = records
             use = self._use(section, 0, record.type, record.symbol_index, record.addend)
-            if isinstance(use.target, str):
+            if not isinstance(use.target, Place):
                 raise BuildError(
                     f"{section.name}: the source does not define {use.target}",
                     codes=("LP-SYM-151",),

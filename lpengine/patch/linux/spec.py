@@ -28,12 +28,17 @@ Reference: TypeAlias = Place | Import | KlpSymbol
 
 @dataclass(frozen=True, slots=True)
 class RelocationSpec:
-    """At `offset` into its section, fill in `target` (ELF `type` and `addend`)."""
+    """At `offset` into its section, fill in `target` (ELF `type` and `addend`).
+
+    What has to be looked up outside the kernel itself is filled in when the module
+    `object` is there: the one whose code uses it, by default where it is found.
+    """
 
     offset: int
     type: int
     target: Reference
     addend: int = 0
+    object: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,10 +96,10 @@ class ObjectSpec:
 
 @dataclass(frozen=True, slots=True)
 class OrcSpec:
-    """From `place` on, frames look like `entry`."""
+    """From `place` on, frames look like `entry`; bytes are one packed already."""
 
     place: Place
-    entry: OrcEntry
+    entry: OrcEntry | bytes
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,9 @@ class _Writer:
                 addend += each.target.offset
             table, flags = "", 0
             if isinstance(each.target, KlpSymbol):
-                table = layout.klp_table_name(each.target.object, section.name)
+                table = layout.klp_table_name(
+                    _applied_with(each.target, each.object), section.name
+                )
                 flags = SHF_ALLOC | SHF_RELA_LIVEPATCH
             self._file.add_relocation(
                 index,
@@ -298,11 +300,22 @@ class _Writer:
         return tuple(sorted(names))
 
 
+def _applied_with(target: KlpSymbol, user: str) -> str:
+    """The object that has to be there before a live patch relocation is applied. A
+    module's may not be of the kernel's symbols (klp_resolve_symbols)."""
+    if target.object == layout.KERNEL or not user:
+        return target.object
+    return user
+
+
 def _orc_sections(orc: Sequence[OrcSpec], abi: ModuleAbi) -> Iterator[SectionSpec]:
     """The kernel sorts them by address itself (unwind_module_init)."""
     if not orc or abi.orc is None:
         return
-    entries = b"".join(abi.orc.pack(each.entry) for each in orc)
+    packed = (each.entry for each in orc)
+    entries = b"".join(
+        each if isinstance(each, bytes) else abi.orc.pack(each) for each in packed
+    )
     yield SectionSpec(layout.ORC, entries)
     yield _pointers(layout.ORC_IP, [each.place for each in orc])
 
