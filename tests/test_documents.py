@@ -1,6 +1,7 @@
 """docs/json.md describes every JSON document as it is. To write it anew:
 `python tests/test_documents.py > docs/json.md`."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def type_name(kind: object, seen: list[type[msgspec.Struct]]) -> str:
             seen.append(argument)
     text = kind.__name__ if isinstance(kind, type) else str(kind)
     if getattr(kind, "__args__", None):
-        text = str(kind).replace("lpengine.report.documents.", "")
+        text = re.sub(r"lpengine\.report\.\w+\.", "", str(kind))
     return text.replace("|", "or").replace("NoneType", "null").replace("None", "null")
 
 

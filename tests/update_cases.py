@@ -1,4 +1,4 @@
-"""Updates that several tests pack: what is in them does not matter to a bundle."""
+"""An update that several tests pack."""
 
 from lpengine.package import content_of
 from lpengine.package.model import (
@@ -11,14 +11,14 @@ from lpengine.package.model import (
     Update,
     Version,
 )
-
-BASE_ID = "ab" * 20
+from tests.deb_cases import tool_deb
+from tests.payloads import IMAGE_ID, good_payload
 
 CONTENTS: dict[str, bytes] = {
-    "livepatches/xen-fix.livepatch": b"no payload, but nobody looks" * 40,
+    "livepatches/xen-fix.livepatch": good_payload(),
     "files/motd": b"welcome\n",
     "files/empty": b"",
-    "packages/tool_1.2-3_amd64.deb": bytes(range(256)) * 700,
+    "packages/tool_1.2-3_amd64.deb": tool_deb() + bytes(range(256)) * 700,
 }
 
 
@@ -35,7 +35,7 @@ def an_update(**changes: object) -> Update:
         "livepatches": (
             LivePatch(
                 "xen",
-                BASE_ID,
+                IMAGE_ID,
                 Version("4.17.5", "8"),
                 Version("4.17.5", "9"),
                 content["livepatches/xen-fix.livepatch"],

@@ -23,6 +23,7 @@ VERBS = {
     "history": "Show who did what, when, on which build id.",
     "explain": "Explain a finding's code.",
     "build": "Make a patch module from C or assembly.",
+    "bundle": "Make, look into, verify and sign updates.",
     "lab": "Boot the real Xen or Linux under QEMU; try modules there.",
     "machine": "Make an emulated machine; call functions in it.",
 }

@@ -9,10 +9,12 @@ from typing import Self
 from lpengine.errors import InputError, UsageError
 from lpengine.package.archive import Archive
 from lpengine.package.contents import check_paths, contents_of
+from lpengine.package.distribution import PREFIX, check_package
 from lpengine.package.doubts import Malformed
 from lpengine.package.files import Replacing
 from lpengine.package.manifest_reader import read_manifest
 from lpengine.package.model import Content, Update
+from lpengine.package.modules import check_module, read_module
 from lpengine.package.signers import Signers
 from lpengine.package.trust import Signer, check_signature
 
@@ -46,6 +48,10 @@ class Bundle:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def file_size(self) -> int:
+        return self._archive.file_size
 
     def close(self) -> None:
         self._archive.close()
@@ -84,10 +90,28 @@ class Bundle:
                 file.write(chunk)
 
     def check_contents(self) -> None:
-        """InputError where any content is not what the manifest says."""
-        for content in self.contents:
+        """Read every content. InputError where one is not what the manifest says, or
+        a module or package says something else of itself than the manifest does."""
+        try:
+            for livepatch in self.update.livepatches:
+                if content := livepatch.content:
+                    module = read_module(self.read(content), content.member)
+                    check_module(livepatch, module)
+            for package in self.update.packages:
+                check_package(package, self._beginning(package.content))
+        except Malformed as error:
+            raise self._archive.error(str(error)) from None
+        for content in {file.content for file in self.update.files}:
             for _ in self.stream(content):
                 pass
+
+    def _beginning(self, content: Content) -> bytes:
+        """The first bytes of a content, all of which is checked."""
+        data = bytearray()
+        for chunk in self.stream(content):
+            if len(data) < PREFIX:
+                data += chunk
+        return bytes(data)
 
     def _matched(self) -> tuple[Content, ...]:
         """The contents that the manifest names, once they are known to be the

@@ -61,17 +61,20 @@ def load_signers(path: Path, revoked: Path | None = None) -> Signers:
     return Signers(str(path), trusted, ignored, gone)
 
 
-def default_signers() -> Signers:
-    """As this machine's administrator has configured it."""
+def trusted_signers(path: Path | None = None, revoked: Path | None = None) -> Signers:
+    """Who is trusted on this machine, or by the files that are named instead. What
+    the machine's own list revokes is revoked whenever no other list is named."""
     try:
-        signers = load_signers(ALLOWED_SIGNERS)
+        signers = load_signers(path or ALLOWED_SIGNERS, revoked)
     except NotFoundError as error:
         raise NotFoundError(
             error.message,
             hint="list there who may sign updates: ssh-keygen(1), ALLOWED SIGNERS",
         ) from None
     try:
-        return replace(signers, revoked=load_revoked(REVOKED_KEYS))
+        return (
+            signers if revoked else replace(signers, revoked=load_revoked(REVOKED_KEYS))
+        )
     except NotFoundError:
         return signers
 

@@ -37,11 +37,7 @@ _USER_PRESENT = 0x01
 def verify(armored: bytes, message: bytes) -> PublicKey:
     """The key that has signed the message for us. SshError where there is none:
     whether that key is trusted is another question."""
-    wire = Wire(_dearmor(armored))
-    if wire.take(len(_MAGIC)) != _MAGIC:
-        raise SshError("not a signature")
-    if (version := wire.number()) != _VERSION:
-        raise SshError(f"version {version} of the format, not {_VERSION}")
+    wire = _open(armored)
     key = parse_key(wire.string())
     if (namespace := wire.word()) != NAMESPACE:
         raise SshError(f"made for {namespace!r}, not for {NAMESPACE!r}")
@@ -53,6 +49,22 @@ def verify(armored: bytes, message: bytes) -> PublicKey:
     wire.end()
     _check(key, signature, _signed(message, hash_name))
     return key
+
+
+def signing_key(armored: bytes) -> PublicKey:
+    """The key that a signature says it is by, for showing. SshError for what is no
+    signature."""
+    return parse_key(_open(armored).string())
+
+
+def _open(armored: bytes) -> Wire:
+    """A signature's fields."""
+    wire = Wire(_dearmor(armored))
+    if wire.take(len(_MAGIC)) != _MAGIC:
+        raise SshError("not a signature")
+    if (version := wire.number()) != _VERSION:
+        raise SshError(f"version {version} of the format, not {_VERSION}")
+    return wire
 
 
 def _check(key: PublicKey, signature: Wire, signed: bytes) -> None:

@@ -16,12 +16,8 @@ from lpengine.errors import (
     StuckError,
     TargetError,
 )
-
-
-class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """The root of every document: `schema` is "lpengine/VERB/VERSION"."""
-
-    schema: str
+from lpengine.report.document import Document
+from lpengine.report.update_documents import UPDATE_DOCUMENTS
 
 
 class FindingRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -420,6 +416,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     GuestDocument,
     GuestsDocument,
     LabDocument,
+    *UPDATE_DOCUMENTS,
     ErrorDocument,
 )
 

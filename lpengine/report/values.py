@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from lpengine.elf import Image
     from lpengine.engine import Outcome
     from lpengine.journal import Entry
+    from lpengine.package.model import Update
+    from lpengine.package.trust import Signer
     from lpengine.patch.model import Patch
     from lpengine.planner import Facts, Plan
 
@@ -115,3 +117,25 @@ class Recovery:
 class History:
     target: str
     entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A bundle. `manifest` is to the byte; `signed_by` is the fingerprint of a key
+    that nobody has vouched for yet, "" where there is no signature."""
+
+    path: str
+    size: int
+    digest: str
+    signed_by: str
+    manifest: bytes
+    update: Update
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A bundle that is whole, and who has signed it."""
+
+    packed: Packed
+    signer: Signer
+    contents: int
