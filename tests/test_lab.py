@@ -1,5 +1,6 @@
 """The lab without QEMU: framing, command lines, archives, packages, state."""
 
+import gzip
 import json
 import lzma
 import os
@@ -20,11 +21,12 @@ from hypothesis import strategies as st
 from lpengine.cli import run
 from lpengine.cli.lab import kind_of
 from lpengine.command import CommandError
-from lpengine.errors import LockedError, NotFoundError, UsageError
+from lpengine.errors import InputError, LockedError, NotFoundError, UsageError
 from lpengine.hosts import HostError
 from lpengine.hosts.lab import agent, boot, find, guests, packages, qemu, state
 from lpengine.hosts.lab.channel import Channel
 from lpengine.hosts.lab.guest import last_words
+from lpengine.hosts.lab.hypervisor import find_symbols, prepare_hypervisor
 from lpengine.hosts.lab.initramfs import Initramfs, cpio_entry, init_script
 from lpengine.hosts.lab.modules import Modules, dependencies
 from lpengine.hosts.lab.packages import Stock
@@ -464,3 +466,46 @@ def test_a_port_without_a_peer_is_asked_again(monkeypatch: pytest.MonkeyPatch) -
         assert agent._receive(ours) == b""
     finally:
         os.close(ours)
+
+
+XEN32 = b"\x7fELF\x01" + bytes(60)
+
+
+def test_a_built_hypervisor_is_unpacked_for_qemu(tmp_path: Path) -> None:
+    (tmp_path / "xen").write_bytes(XEN32)
+    (tmp_path / "xen.gz").write_bytes(gzip.compress(XEN32))
+    guest = tmp_path / "guest"
+    guest.mkdir()
+    plain = prepare_hypervisor(tmp_path / "xen", guest)
+    assert plain == tmp_path / "xen"
+    unpacked = prepare_hypervisor(tmp_path / "xen.gz", guest)
+    assert unpacked == guest / "xen"
+    assert unpacked.read_bytes() == XEN32
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        (b"\x7fELF\x02", "file with the symbols"),
+        (b"MZ", "not a 32-bit ELF file"),
+        (gzip.compress(XEN32)[:-9], "ends early"),
+        (b"\x1f\x8bxx", "damaged"),
+    ],
+)
+def test_what_cannot_be_booted_is_named(tmp_path: Path, raw: bytes, says: str) -> None:
+    (tmp_path / "xen").write_bytes(raw)
+    with pytest.raises(InputError, match=says):
+        prepare_hypervisor(tmp_path / "xen", tmp_path)
+
+
+def test_symbols_lie_beside_their_hypervisor(tmp_path: Path) -> None:
+    assert find_symbols(tmp_path / "xen.gz", None) is None
+    (tmp_path / "xen-syms").touch()
+    assert find_symbols(tmp_path / "xen.gz", None) == tmp_path / "xen-syms"
+    with pytest.raises(NotFoundError, match="no such file"):
+        find_symbols(tmp_path / "xen.gz", tmp_path / "missing")
+
+
+def test_only_xen_has_a_hypervisor(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no hypervisor"):
+        boot("linux", hypervisor=tmp_path / "xen")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lpengine.cli import exits
-from lpengine.cli.options import JSON
+from lpengine.cli.options import JSON, Decorator
 from lpengine.errors import NotFoundError, UsageError
 from lpengine.hosts import lab
 from lpengine.report import documents
@@ -16,6 +16,16 @@ from lpengine.report.documents import to_json
 from lpengine.report.table import show, show_table
 
 KIND = click.argument("kind", type=click.Choice(lab.KINDS))
+HYPERVISOR: Decorator = click.option(
+    "--hypervisor",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Xen: boot this build's xen or xen.gz instead of the distribution's.",
+)
+SYMBOLS: Decorator = click.option(
+    "--symbols",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The xen-syms of that build; by default the one beside it.",
+)
 
 
 @click.group("lab")
@@ -66,6 +76,8 @@ def fetch(kind: str, as_json: bool) -> int:
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="A directory that the guest may write, and that outlives it.",
 )
+@HYPERVISOR
+@SYMBOLS
 @JSON
 def boot(
     kind: str,
@@ -73,6 +85,8 @@ def boot(
     memory: int | None,
     cpus: int,
     share: Path | None,
+    hypervisor: Path | None,
+    symbols: Path | None,
     as_json: bool,
 ) -> int:
     """Start a guest of KIND in the background and wait until it answers."""
@@ -83,6 +97,8 @@ def boot(
         cpus=cpus,
         share=share,
         detached=True,
+        hypervisor=hypervisor,
+        symbols=symbols,
     )
     row = guest_row(guest)
     if as_json:
@@ -131,8 +147,17 @@ def list_guests(as_json: bool) -> int:
     help="Run before, with and after the patch, and compared; may be repeated.",
 )
 @click.option("--guest", "name", default="", help="A running guest, not a new one.")
+@HYPERVISOR
+@SYMBOLS
 @JSON
-def test(module: Path, checks: tuple[str, ...], name: str, as_json: bool) -> int:
+def test(
+    module: Path,
+    checks: tuple[str, ...],
+    name: str,
+    hypervisor: Path | None,
+    symbols: Path | None,
+    as_json: bool,
+) -> int:
     """Boot a guest, plan and apply MODULE there, check, revert, and say how it went.
 
     The kind of guest follows from the module. Exit code 0: passed; 10: the plan
@@ -144,7 +169,13 @@ def test(module: Path, checks: tuple[str, ...], name: str, as_json: bool) -> int
         guest = lab.find(name)
         trial = lab.try_module(guest, module, checks)
     else:
-        with lab.boot(kind, name=f"test-{os.getpid()}") as guest:
+        fresh = lab.boot(
+            kind,
+            name=f"test-{os.getpid()}",
+            hypervisor=hypervisor,
+            symbols=symbols,
+        )
+        with fresh as guest:
             trial = lab.try_module(guest, module, checks)
     document = trial_document(module, guest, trial, time.monotonic() - begun)
     if as_json:

@@ -11,6 +11,11 @@ from lpengine import command
 from lpengine.errors import UsageError
 from lpengine.hosts.base import HostError
 from lpengine.hosts.lab.guest import Guest
+from lpengine.hosts.lab.hypervisor import (
+    find_symbols,
+    prepare_hypervisor,
+    require_kind,
+)
 from lpengine.hosts.lab.initramfs import INIT_SIGN, Initramfs, make_initramfs
 from lpengine.hosts.lab.packages import Stock, stocked
 from lpengine.hosts.lab.storage import cache_directory, exclusive, state_directory
@@ -32,6 +37,7 @@ class _Recipe:
     initramfs: Initramfs
     share: Path | None
     detached: bool
+    symbols: Path | None
 
 
 def boot(
@@ -42,20 +48,28 @@ def boot(
     cpus: int = qemu.DEFAULT_CPUS,
     share: Path | None = None,
     detached: bool = False,
+    hypervisor: Path | None = None,
+    symbols: Path | None = None,
 ) -> Guest:
     """Start a guest of that kind ("xen" or "linux") and wait until it answers.
 
     `memory` in MiB (0: the kind's usual). `share` is a directory of the host that the
     guest sees at the same path and may write: what survives it. The guest ends with
-    this process, however that ends, unless it is `detached`. `NotFoundError`
-    where nothing is fetched, `UsageError` where the memory does not suffice or the
-    name is taken, `HostError` when it does not come up.
+    this process, however that ends, unless it is `detached`. `hypervisor` is a build's
+    xen or xen.gz in the place of the distribution's, and `symbols` its xen-syms, by
+    default the one beside it. `NotFoundError` where nothing is fetched, `UsageError`
+    where the memory does not suffice or the name is taken, `HostError` when it does
+    not come up.
     """
+    require_kind(kind, hypervisor)
     stock = stocked(kind)
+    if hypervisor is not None:
+        symbols = find_symbols(hypervisor, symbols)
+        stock = replace(stock, hypervisor=hypervisor)
     shape = qemu.Shape(memory or qemu.DEFAULT_MEMORY[kind], cpus)
     shared = share.resolve(strict=True) if share else None
     initramfs = make_initramfs(stock, shared, cache_directory() / "lab")
-    recipe = _Recipe(stock, shape, initramfs, shared, detached)
+    recipe = _Recipe(stock, shape, initramfs, shared, detached, symbols)
     for attempt in range(1, _ATTEMPTS + 1):
         guest = _start(recipe, name)
         try:
@@ -91,7 +105,10 @@ def _start(recipe: _Recipe, name: str) -> Guest:
         _clear(name)
         state.check_memory(recipe.shape.memory)
         shape, share = recipe.shape, str(recipe.share or "")
-        fresh = state.Record(name, kind, shape.memory, shape.cpus, share, ())
+        symbols = str(recipe.symbols or "")
+        fresh = state.Record(
+            name, kind, shape.memory, shape.cpus, share, (), symbols=symbols
+        )
         fresh.directory.mkdir()
         try:
             record = _start_processes(fresh, recipe)
@@ -132,7 +149,11 @@ def _start_processes(record: state.Record, recipe: _Recipe) -> state.Record:
 
 def _start_qemu(directory: Path, recipe: _Recipe) -> state.Process:
     """QEMU, or what ends it with us."""
-    argv = qemu.arguments(recipe.stock, recipe.initramfs, recipe.shape, recipe.share)
+    stock = recipe.stock
+    if stock.hypervisor is not None:
+        bootable = prepare_hypervisor(stock.hypervisor, directory)
+        stock = replace(stock, hypervisor=bootable)
+    argv = qemu.arguments(stock, recipe.initramfs, recipe.shape, recipe.share)
     log = directory / qemu.LOG
     tied = not recipe.detached
     started = state.process(command.start(argv, cwd=directory, log=log, tied=tied))

@@ -35,7 +35,9 @@ class Process:
 
 @dataclass(frozen=True)
 class Record:
-    """A guest as it was booted. `memory` in MiB; `seconds` to its first answer."""
+    """A guest as it was booted. `memory` in MiB; `boot_seconds` to its first answer;
+    `symbols` is the file with those of a hypervisor that is not the distribution's,
+    else ""."""
 
     name: str
     kind: str
@@ -45,6 +47,7 @@ class Record:
     processes: tuple[Process, ...]
     boot_seconds: float = 0.0
     booted: bool = False
+    symbols: str = ""
 
     @property
     def directory(self) -> Path:
