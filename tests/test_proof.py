@@ -8,25 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lpengine.elf import Image, open_image
-from lpengine.patch.proof import Kind, Proof, Spot, by_name, prove
+from lpengine.elf import open_image
+from lpengine.patch.proof import Kind, LinkedFile, Proof, Spot, prove
 
 FIXTURE = Path(__file__).parent.parent / "fixtures/hv"
-
-
-class File:
-    """A linked ELF file as what runs."""
-
-    def __init__(self, image: Image) -> None:
-        self.path = image.path
-        self._image = image
-        self._spots = by_name(image)
-
-    def named(self, name: str) -> Sequence[Spot]:
-        return self._spots.get(name, ())
-
-    def read(self, address: int, size: int) -> bytes:
-        return self._image.read(address, size)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +22,7 @@ def built(build_hv, tmp_path_factory) -> Path:
 
 
 def proof_of(directory: Path, name: str, image: Path) -> Proof:
-    return prove(name, open_image(directory / name), File(open_image(image)))
+    return prove(name, open_image(directory / name), LinkedFile(open_image(image)))
 
 
 def where(proof: Proof, name: str) -> int | None:
@@ -69,7 +54,7 @@ def test_statics_of_one_name_are_told_apart(built: Path, name: str) -> None:
 def test_statics_are_told_apart_without_their_files(built: Path, name: str) -> None:
     """As in an image whose symbols do not say their files: the code tells."""
 
-    class Nameless(File):
+    class Nameless(LinkedFile):
         def named(self, name: str) -> Sequence[Spot]:
             return [Spot(each.address) for each in super().named(name)]
 

@@ -342,10 +342,20 @@ def _text(data: bytes) -> str:
     return ascii(data.rstrip(b"\0").decode(errors="replace"))
 
 
-def by_name(image: Image) -> Mapping[str, Sequence[Spot]]:
-    """The symbols of a linked ELF file, for a Running."""
-    spots: dict[str, list[Spot]] = defaultdict(list)
-    for symbol in image.symbols:
-        if symbol.name and (symbol.in_section or symbol.is_absolute):
-            spots[symbol.name].append(Spot(symbol.value, symbol.size, symbol.file))
-    return spots
+class LinkedFile:
+    """A linked ELF file with symbols, as what runs."""
+
+    def __init__(self, image: Image) -> None:
+        self.path = image.path
+        self._image = image
+        self._spots: dict[str, list[Spot]] = defaultdict(list)
+        for symbol in image.symbols:
+            if symbol.name and (symbol.in_section or symbol.is_absolute):
+                spot = Spot(symbol.value, symbol.size, symbol.file)
+                self._spots[symbol.name].append(spot)
+
+    def named(self, name: str) -> Sequence[Spot]:
+        return self._spots.get(name, ())
+
+    def read(self, address: int, size: int) -> bytes:
+        return self._image.read(address, size)
