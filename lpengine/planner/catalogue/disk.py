@@ -1,7 +1,32 @@
 """DSK: the files on disk."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from lpengine.planner.catalogue.code import Code
 from lpengine.planner.findings import Guidance, Severity
+
+# Which code each cause of the disk belongs to (lpengine.targets.disk).
+CODE_OF: Mapping[str, str] = MappingProxyType(
+    {
+        "no-space": "LP-DSK-701",
+        "no-inodes": "LP-DSK-701",
+        "package-conflict": "LP-DSK-702",
+        "package-tool-missing": "LP-DSK-702",
+        "read-only": "LP-DSK-703",
+        "bad-path": "LP-DSK-706",
+        "not-a-file": "LP-DSK-706",
+        "not-a-directory": "LP-DSK-706",
+        "leaves-root": "LP-DSK-706",
+        "own-state": "LP-DSK-706",
+        "one-place-twice": "LP-DSK-706",
+        "unreadable": "LP-DSK-706",
+        "unknown-owner": "LP-DSK-707",
+        "file-changed": "LP-DSK-708",
+        "other-contents": "LP-DEP-504",
+        "built-upon": "LP-DSK-709",
+    }
+)
 
 CODES = (
     Code(
@@ -61,5 +86,52 @@ CODES = (
         text="Hypervisors, kernels and initial file systems are copied or wrapped "
         "for the boot loader. A copy made before the update boots the old code.",
         severity=Severity.WARN,
+    ),
+    Code(
+        "LP-DSK-706",
+        "DISK_PATH_REFUSED",
+        summary="A file of the update cannot go where it says.",
+        detection="Each path is followed, link by link.",
+        remedy="make room for the file there, or ask the publisher for another path",
+        guidance=Guidance.NONE,
+        source="lpengine: a file takes the place of a file, a link or nothing",
+        text="A directory, a device or a socket is in the way, a parent is no "
+        "directory, a link leads out of the root, two files of the update end up in "
+        "one place, or it is lpengine's own state. Nothing was written.",
+    ),
+    Code(
+        "LP-DSK-707",
+        "DISK_OWNER_UNKNOWN",
+        summary="The owner of a file is not known on this host.",
+        detection="User and group are looked up in the root the update goes to.",
+        remedy="create the user or group, or install the package that brings it",
+        guidance=Guidance.NONE,
+        source="lpengine: owners are given by name",
+        text="Files of an update belong to a user and a group by name. Giving them to "
+        "somebody else instead could open them to the wrong reader, so that nothing "
+        "was written.",
+    ),
+    Code(
+        "LP-DSK-708",
+        "DISK_FILE_CHANGED",
+        summary="A file is not what the update put there.",
+        detection="Content, mode and owner are compared with what was installed.",
+        remedy="look at it; --keep-changed leaves it as it is, and takes the rest back",
+        guidance=Guidance.NONE,
+        source="dpkg: configuration files that the administrator has changed",
+        text="Somebody has changed it since, or another program has. Putting the old "
+        "file back would throw that away, so that it is kept and named.",
+    ),
+    Code(
+        "LP-DSK-709",
+        "DISK_BUILT_UPON",
+        summary="A later update builds on this one.",
+        detection="Later updates that require it or have replaced its files.",
+        remedy="uninstall the later one first",
+        guidance=Guidance.NONE,
+        source="lpengine: backups are of what was there before",
+        text="What a later update replaced are the files of this one, and it puts them "
+        "back when it goes. Taken back in another order, the disk would be a mixture "
+        "that nobody has tested.",
     ),
 )
