@@ -11,6 +11,7 @@ from lpengine.package.archive import (
     MANIFEST,
     SIGNATURE,
     Archive,
+    is_bomb,
 )
 from lpengine.package.contents import Source, check_paths, chunks_of, contents_of
 from lpengine.package.doubts import Malformed
@@ -48,6 +49,13 @@ def write_bundle(
         for content in members:
             writer.member(content, contents[content.member])
         writer.end()
+        unpacked = sum(content.size for content in members)
+        if is_bomb(unpacked, file.tell()):
+            raise UsageError(
+                f"{update.id}: {unpacked} bytes shrink to {file.tell()}, and no reader "
+                "would believe that",
+                hint="pack what is mostly zeros some other way",
+            )
     return hashlib.sha256(manifest).hexdigest()
 
 
