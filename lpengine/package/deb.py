@@ -15,7 +15,7 @@ from lpengine.package.package_file import PackageError, PackageFile, parse_versi
 
 MAGIC = b"!<arch>\n"
 
-_MEMBER = re.compile(rb"(.{16}).{32}([0-9 ]{10})`\n", re.DOTALL)
+_MEMBER = re.compile(rb"(.{16}).{32}([0-9]{1,10}) {0,9}`\n", re.DOTALL)
 _LARGEST_CONTROL = 32 << 20
 _LARGEST_LZMA = 256 << 20
 _FIELD = re.compile(r"^([^\s:]+):[ \t]*(.*?)[ \t]*$", re.MULTILINE)
@@ -46,7 +46,7 @@ def _members(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     position = len(MAGIC)
     while found := _MEMBER.match(data, position):
         start = found.end()
-        end = start + int(found[2].strip() or b"0")
+        end = start + int(found[2])
         if end > len(data):
             raise PackageError("truncated")
         yield found[1].rstrip(b" /"), data[start:end]
