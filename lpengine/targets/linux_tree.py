@@ -211,18 +211,23 @@ def module_build_id(tree: Tree, name: str) -> str:
 def note_build_id(path: Path) -> str:
     """The description of the GNU build-id note in a file of notes, as hex."""
     try:
-        data = path.read_bytes()
+        return build_id_in(path.read_bytes())
     except OSError:
         return ""
+
+
+def build_id_in(notes: bytes) -> str:
+    """The same, in the file's bytes: "" where there is none, or not all of it."""
     at = 0
-    while at + 12 <= len(data):
+    while at + 12 <= len(notes):
         name_size, size, kind = (
-            int.from_bytes(data[at + 4 * i : at + 4 * i + 4], "little")
+            int.from_bytes(notes[at + 4 * i : at + 4 * i + 4], "little")
             for i in range(3)
         )
         start = at + 12 + (name_size + 3) // 4 * 4
-        if kind == 3 and data[at + 12 : at + 15] == b"GNU":
-            return data[start : start + size].hex()
+        if kind == 3 and notes[at + 12 : at + 12 + name_size] == b"GNU\0":
+            found = notes[start : start + size]
+            return found.hex() if len(found) == size else ""
         at = start + (size + 3) // 4 * 4
     return ""
 

@@ -1,0 +1,98 @@
+# What a host shows, in one go. Arguments: a word that nothing here can know, and the
+# root of the host ("" for the machine's own).
+# Every answer is framed by the word, its name, and the status of what gave it.
+set -u
+word=$1 root=$2
+export LC_ALL=C PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+
+answer() {
+	name=$1
+	shift
+	printf '%s begin %s\n' "$word" "$name"
+	"$@" </dev/null 2>/dev/null
+	printf '\n%s end %s %s\n' "$word" "$name" "$?"
+}
+
+# Runs a program of the host, not of the machine that its root happens to be on.
+tool() {
+	program=$1
+	shift
+	for directory in "$root"/usr/local/sbin "$root"/usr/sbin "$root"/sbin \
+		"$root"/usr/local/bin "$root"/usr/bin "$root"/bin \
+		"$root"/opt/xensource/bin "$root"/usr/lib/xen-*/bin; do
+		if [ -x "$directory/$program" ]; then
+			timeout -k 1 60 "$directory/$program" "$@"
+			return
+		fi
+	done
+	return 127
+}
+
+file() { answer "$1" cat "$root$2"; }
+
+bytes() { od -An -v -tx1 <"$1"; }
+
+livepatches() {
+	[ -d "$root/sys/kernel/livepatch" ] || return 127
+	for patch in "$root"/sys/kernel/livepatch/*/; do
+		[ -e "$patch/enabled" ] || continue
+		printf '%s %s %s\n' "$(basename "$patch")" "$(cat "$patch/enabled")" \
+			"$(cat "$patch/transition" 2>/dev/null || echo 0)"
+	done
+}
+
+debian() {
+	[ -e "$root/var/lib/dpkg/status" ] || return 127
+	dpkg-query --admindir="$root/var/lib/dpkg" -W \
+		-f '${db:Status-Abbrev}\t${Package}\t${Version}\t${Architecture}\n'
+}
+
+redhat() {
+	found=
+	for directory in "$root"/var/lib/rpm "$root"/usr/lib/sysimage/rpm; do
+		[ -d "$directory" ] && found=$directory
+	done
+	[ -n "$found" ] || return 127
+	format='%{NAME}\t%{EPOCH}\t%{VERSION}\t%{RELEASE}\t%{ARCH}\n'
+	if [ -n "$root" ] && [ ! -x "$root/usr/bin/rpm" ]; then
+		timeout -k 1 60 rpm --dbpath "$found" -qa --queryformat "$format"
+	else
+		tool rpm -qa --queryformat "$format"
+	fi
+}
+
+device_models() {
+	for directory in "$root/run/xen" "$root/var/run/xen"; do
+		[ ! -d "$directory" ] || ls "$directory"
+	done
+}
+
+applied_updates() { ls "$root"/var/update/applied; }
+
+reboot_required() { [ -e "$root/run/reboot-required" ]; }
+
+file boot_id /proc/sys/kernel/random/boot_id
+file release /proc/sys/kernel/osrelease
+file os /etc/os-release
+file inventory /etc/xensource-inventory
+file hypervisor /sys/hypervisor/type
+file domain_rights /proc/xen/capabilities
+file xen_major /sys/hypervisor/version/major
+file xen_minor /sys/hypervisor/version/minor
+file xen_extra /sys/hypervisor/version/extra
+answer xen_build_id bytes "$root/sys/hypervisor/properties/buildid"
+answer xl_info tool xl info
+answer xl_list tool xl list
+answer xl_domains tool xl list -l
+answer xen_livepatch tool xen-livepatch list
+answer kernel_notes bytes "$root/sys/kernel/notes"
+answer klp livepatches
+answer kpatch tool kpatch list
+answer dpkg debian
+answer rpm redhat
+answer disk stat -f -c '%a %S' "$root/"
+answer device_models device_models
+answer applied_updates applied_updates
+answer reboot_required reboot_required
+file reboot_required_packages /run/reboot-required.pkgs
+file reboot_required_updates /run/reboot-required.hfxs
