@@ -51,6 +51,7 @@ LIBRARY_ROOMS = {
     "rich": {"report"},
     "sqlite3": {"journal"},
     "subprocess": {"command"},
+    "tomlkit": {"pool"},
     "unicorn": {"machine"},
     "zstandard": {"elf", "package"},
 }

@@ -2,9 +2,9 @@
 
 from lpengine.errors import UsageError
 from lpengine.hosts.base import DEFAULT_TIMEOUT, Completed, Host, HostError
-from lpengine.hosts.lab import find
+from lpengine.hosts.lab import check_name, find
 from lpengine.hosts.local import LocalHost
-from lpengine.hosts.ssh import SshHost
+from lpengine.hosts.ssh import SshHost, destination
 
 __all__ = [
     "DEFAULT_TIMEOUT",
@@ -13,8 +13,20 @@ __all__ = [
     "HostError",
     "LocalHost",
     "SshHost",
+    "check_uri",
     "open_host",
 ]
+
+
+def check_uri(uri: str) -> None:
+    """`UsageError` for what `open_host` would not take, whether or not it is there."""
+    scheme, _, rest = uri.partition(":")
+    if scheme == "ssh":
+        destination(uri)
+    elif scheme == "qemu" and rest:
+        check_name(rest)
+    elif uri != "local":
+        raise not_a_host(uri)
 
 
 def open_host(uri: str) -> Host:
@@ -28,6 +40,10 @@ def open_host(uri: str) -> Host:
         return SshHost(uri)
     if scheme == "qemu" and rest:
         return find(rest)
-    raise UsageError(
+    raise not_a_host(uri)
+
+
+def not_a_host(uri: str) -> UsageError:
+    return UsageError(
         f"{uri}: not a host", hint="hosts are local, ssh://user@host, qemu:NAME"
     )

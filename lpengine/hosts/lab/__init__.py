@@ -8,6 +8,7 @@ under QEMU, with the host's file system under an overlay.
 from lpengine.hosts.lab.boot import boot, find, guests
 from lpengine.hosts.lab.guest import Guest
 from lpengine.hosts.lab.packages import KINDS, Stock, fetch, stocked
+from lpengine.hosts.lab.state import check_name
 from lpengine.hosts.lab.trial import Comparison, Trial, TrialStep, try_module
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Trial",
     "TrialStep",
     "boot",
+    "check_name",
     "fetch",
     "find",
     "guests",
