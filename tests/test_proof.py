@@ -99,9 +99,11 @@ def test_another_string_is_told_from_other_code(
     build_hv(tmp_path, VERSION_EXTRA=".8")
     proof = proof_of(tmp_path, "common/version.o", built / "hv")
     assert {(d.function, d.kind) for d in proof.differences} == {
-        ("xen_extra_version", Kind.CONSTANT),
-        ("xen_banner", Kind.CONSTANT),
+        ("xen_extra_version", Kind.TEXT),
+        ("xen_banner", Kind.TEXT),
     }
+    assert proof.disproved == ()
+    assert len(proof.functions) == 4
     (extra,) = [d for d in proof.differences if d.function == "xen_extra_version"]
     assert extra.evidence == "'.8', where the image has '.7'"
 

@@ -4,7 +4,7 @@ their making."""
 import hashlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,13 +32,13 @@ _RECIPE = "1"
 class SourceBuild:
     """A tree built twice. The paths in it hold for as long as the build is open.
 
-    `base` is the built original; `objects` names what becomes part of the image in
-    it. `notes` are for the author, a sentence each.
+    `base` is the built original, `objects` what may be part of the image in it.
+    `notes` are for the author, a sentence each.
     """
 
     base: Path
     pairs: tuple[ObjectPair, ...]
-    objects: tuple[str, ...]
+    objects: Mapping[str, Path]
     applied: Applied
     configuration: str
     notes: tuple[str, ...] = field(default=())
@@ -74,7 +74,7 @@ def built(
         yield SourceBuild(
             base=slot.base,
             pairs=pairs,
-            objects=tuple(tree.objects(slot.base)),
+            objects=tree.objects(slot.base),
             applied=applied,
             configuration=settings.origin,
             notes=applied.notes,

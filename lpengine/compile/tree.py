@@ -90,6 +90,6 @@ class Tree(Protocol):
     ) -> Sequence[ObjectPair]:
         """Build what a fix that was applied to `work` touches; the pairs, by name."""
 
-    def objects(self, base: Path) -> Sequence[str]:
-        """The names of all objects of a base that become part of the image, sorted;
-        empty where a base has none until a fix asks for them."""
+    def objects(self, base: Path) -> Mapping[str, Path]:
+        """All objects of a base that may be part of the image, by name, in order;
+        none where a base has none until a fix asks for them."""

@@ -2,7 +2,7 @@
 
 import fnmatch
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,8 @@ _PRODUCED = (
 _READ_BY_SCRIPTS = "xen/include/public/"
 _NOT_LINKED = ("tools/", "test/", "include/")
 _GATHERED = ("built_in.o", "built_in_bin.o", "built_in_32.o", "prelink.o")
+
+_ELF64 = b"\x7fELF\x02"
 
 # What Xen tells of its build (xen/include/xen/compile.h.in).
 _SAYS = {
@@ -96,31 +98,29 @@ class XenTree:
         notify: Notify,
     ) -> Sequence[ObjectPair]:
         self._make(work, self._goals(base, applied), settings, notify)
-        before, after = (frozenset(self.objects(each)) for each in (base, work))
+        before, after = self.objects(base), self.objects(work)
         pairs = (
-            ObjectPair(
-                name,
-                base / "xen" / name if name in before else None,
-                work / "xen" / name if name in after else None,
-            )
-            for name in sorted(before | after)
+            ObjectPair(name, before.get(name), after.get(name))
+            for name in sorted(before.keys() | after.keys())
         )
         return tuple(pair for pair in pairs if pair.differs)
 
-    def objects(self, base: Path) -> Sequence[str]:
+    def objects(self, base: Path) -> Mapping[str, Path]:
         xen = base / "xen"
-        found = [
-            str(path.relative_to(xen))
+        found = {
+            str(path.relative_to(xen)): path
             for path in xen.rglob("*.o")
             if not path.name.startswith(".") and path.name not in _GATHERED
-        ]
+        }
         # Of one that goes into init sections as a whole, only that form is linked.
         renamed = {f"{each[:-7]}.o" for each in found if each.endswith(".init.o")}
-        return sorted(
-            each
-            for each in found
-            if each not in renamed and not each.startswith(_NOT_LINKED)
-        )
+        return {
+            name: path
+            for name, path in sorted(found.items())
+            if name not in renamed
+            and not name.startswith(_NOT_LINKED)
+            and _is_linkable(path)
+        }
 
     def _goals(self, base: Path, applied: Applied) -> Sequence[str]:
         """The directories with objects, where nothing needs to be generated anew;
@@ -180,6 +180,12 @@ class XenTree:
                 name for name in subdirectories if f"{inside}/{name}" not in _PRODUCED
             ]
         return found
+
+
+def _is_linkable(path: Path) -> bool:
+    """Not the boot loader's 32-bit part, which head.o holds as bytes, nor EFI's."""
+    with path.open("rb") as file:
+        return file.read(len(_ELF64)) == _ELF64
 
 
 def _is_product(path: str) -> bool:

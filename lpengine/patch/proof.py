@@ -63,13 +63,15 @@ class Running(Protocol):
 
 
 class Kind(StrEnum):
-    """How a function differs from that of the running image."""
+    """How a function differs from that of the running image. Another TEXT, such as
+    the date of the build, is no other code."""
 
     ABSENT = "absent"
     SIZE = "size"
     CODE = "code"
     REFERENCE = "reference"
     CONSTANT = "constant"
+    TEXT = "text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,13 @@ class Proof:
 
     @property
     def is_linked(self) -> bool:
-        """Whether any of its functions is in the image."""
-        return bool(self.functions)
+        """Whether the image has it: any of its functions, if it has functions."""
+        return bool(self.functions) or not self.differences
+
+    @property
+    def disproved(self) -> tuple[Difference, ...]:
+        """The differences that say that the image was linked from something else."""
+        return tuple(each for each in self.differences if each.kind is not Kind.TEXT)
 
     def locate(self, section: str, offset: int, symbol_index: int = 0) -> int | None:
         """Where a place of the object is in the image: `offset` into `section`, which
@@ -138,6 +145,10 @@ class _Trial:
         self.kind, self.evidence = kind, evidence
         return self
 
+    @property
+    def fits(self) -> bool:
+        return self.kind in (None, Kind.TEXT)
+
 
 class _Prover:
     def __init__(self, name: str, raw: Image, running: Running) -> None:
@@ -157,13 +168,13 @@ class _Prover:
             if not self._is_code(symbol):
                 continue
             trials = [self._try(symbol, spot) for spot in self._spots(symbol)]
-            fitting = [trial for trial in trials if trial.kind is None]
+            fitting = [trial for trial in trials if trial.fits]
             if len({trial.address for trial in fitting}) == 1:
                 self._accept(symbol, fitting[0])
             elif fitting:
                 doubtful.append((symbol, fitting))
-            else:
-                differences.append(self._difference(symbol, trials))
+            if all(trial.kind for trial in trials):
+                differences.append(self._difference(symbol, fitting or trials))
         for symbol, trials in doubtful:
             self._decide(symbol, trials)
         return Proof(
@@ -229,7 +240,7 @@ class _Prover:
             )
         for record in records:
             self._refer(trial, symbol, record, linked)
-            if trial.kind is not None:
+            if not trial.fits:
                 break
         return trial
 
@@ -294,18 +305,16 @@ class _Prover:
             moved = record.addend + _USUAL_DISTANCE * (record.type in _RELATIVE)
             start, address = start + moved, address + moved
         data = self._section_data(section.index)
-        end = start + max(1, section.entry_size)
+        kind, end = Kind.CONSTANT, start + max(1, section.entry_size)
         if section.flags & SHF_STRINGS and section.entry_size == 1:
-            end = data.find(b"\0", start) + 1
+            kind, end = Kind.TEXT, data.find(b"\0", start) + 1
         wanted = data[start:end]
         try:
             found = self._running.read(address, len(wanted))
         except ElfError:
             found = b""
         if found != wanted:
-            trial.fail(
-                Kind.CONSTANT, f"{_text(wanted)}, where the image has {_text(found)}"
-            )
+            trial.fail(kind, f"{_text(wanted)}, where the image has {_text(found)}")
 
     def _section_data(self, index: int) -> bytes:
         if index not in self._data:

@@ -44,10 +44,11 @@ _SECTIONS = {
 
 @dataclass(frozen=True)
 class Bound:
-    """What changed in one object, and where its original is in the image."""
+    """What changed in one object, and where its original is in the image; a new
+    object has none."""
 
     changes: ObjectChanges
-    proof: Proof
+    proof: Proof | None
 
 
 def build_changes(
@@ -222,9 +223,11 @@ class _Gathering:
 
 
 def _address(original: Original, owner: Bound) -> int:
-    address = owner.proof.locate(
-        original.section, original.offset, original.symbol_index
-    )
+    address = None
+    if owner.proof is not None:
+        address = owner.proof.locate(
+            original.section, original.offset, original.symbol_index
+        )
     if address is None:
         raise BuildError(
             f"{owner.changes.name}: where {original.name} is in the image is not "

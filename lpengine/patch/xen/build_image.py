@@ -1,6 +1,7 @@
 """What the payload builder has to know about the image it builds for."""
 
 import difflib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,10 @@ NEAR_JUMP_SIZE = 5
 
 # As much as tells two builds of a function apart; the record holds 31.
 _EXPECTED_MAX = 15
+
+# Xen's configuration packs into less than 10 KiB.
+_PACKED_MAX = 1 << 18
+_CONFIGURATION_MAX = 1 << 22
 
 _INDIRECT_CALL = b"\xff\x15"
 
@@ -85,6 +90,15 @@ class TargetImage:
             raise self._unknown(shown)
         return self._redirectable(symbol)
 
+    def name_at(self, address: int) -> str:
+        """What is at an address, for people."""
+        symbol = self._symbol_at(address)
+        return symbol.qualified_name if symbol else f"{address:#x}"
+
+    def is_init_at(self, address: int) -> bool:
+        symbol = self._symbol_at(address)
+        return symbol is not None and self.is_init(symbol)
+
     def reference_to(self, address: int, shown: str) -> str | int:
         """How a payload refers to what is at an address: by a name that Xen finds
         just there, else by the address itself. BuildError for what is gone after
@@ -139,6 +153,21 @@ class TargetImage:
         if self.is_init(symbol):
             raise _gone(symbol.qualified_name)
         return symbol.qualified_name
+
+    @property
+    def configuration(self) -> bytes:
+        """The .config that it was built with, b"" where it does not hold it
+        (CONFIG_HYPFS_CONFIG: common/Makefile, config.gz)."""
+        found = self.image.symbols.xen_named("xen_config_data")
+        if not found:
+            return b""
+        start = found[0].value
+        packed = self.image.read(start, min(self.end - start, _PACKED_MAX))
+        inflater = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        try:
+            return inflater.decompress(packed, _CONFIGURATION_MAX)
+        except zlib.error:
+            return b""
 
     @cached_property
     def compiler_flags(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ done its work: replacing it changes nothing until the next boot.
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from lpengine.elf import Section, Symbol
@@ -44,21 +44,26 @@ class CallGraph:
     resume: set[int] = field(default_factory=set)
     bring_up: set[int] = field(default_factory=set)
 
-    def boot_only(self) -> frozenset[int]:
-        """What ran while the machine booted, and does not run again. What nothing
-        leads to at all is not among them: it may be called in a way unseen here."""
+    def boot_only(self) -> Mapping[int, tuple[int, ...]]:
+        """What ran while the machine booted, and does not run again: each with the
+        way that led to it, itself last. What nothing leads to at all is not among
+        them: it may be called in a way unseen here."""
         running = self._reached(self.live, self.boot | self.resume)
-        return self._reached(self.boot | self.bring_up, frozenset()) - running
+        booted = self._reached(self.boot | self.bring_up, frozenset())
+        return {each: way for each, way in booted.items() if each not in running}
 
-    def _reached(self, start: Set[int], without: Set[int]) -> frozenset[int]:
-        seen: set[int] = set()
-        waiting = list(start)
-        while waiting:
-            function = waiting.pop()
-            if function not in seen and function not in without:
-                seen.add(function)
-                waiting += self.calls.get(function, ())
-        return frozenset(seen)
+    def _reached(
+        self, start: Set[int], without: Set[int]
+    ) -> dict[int, tuple[int, ...]]:
+        found: dict[int, tuple[int, ...]] = {}
+        waiting: list[tuple[int, ...]] = [(each,) for each in sorted(start - without)]
+        for way in waiting:  # grows while it is walked
+            function = way[-1]
+            if function not in found:
+                found[function] = way
+                called = sorted(self.calls.get(function, set()) - without)
+                waiting += [(*way, each) for each in called]
+        return found
 
 
 def call_graph(proofs: Sequence[Proof]) -> CallGraph:

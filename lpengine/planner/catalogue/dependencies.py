@@ -196,4 +196,17 @@ CODES = (
         "the code, so that the kernel never frees it. The patch can still be taken "
         "off, but its module cannot leave, and no other of that name can come.",
     ),
+    Code(
+        "LP-DEP-517",
+        "NOT_CUMULATIVE",
+        summary="The patch would take the place of another without its fixes.",
+        detection="The functions of both are compared when the patch is built.",
+        remedy="build it from the patches of all fixes that it is to replace",
+        guidance=Guidance.NONE,
+        source="Xen livepatch.c: LIVEPATCH_ACTION_REPLACE reverts all that is applied",
+        text="A replace takes back everything and applies one patch in one stop. What "
+        "that one does not bring is unfixed from then on, without a word from "
+        "anybody. A cumulative patch therefore has every function that the replaced "
+        "ones have.",
+    ),
 )

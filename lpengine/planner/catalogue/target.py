@@ -96,4 +96,20 @@ CODES = (
         "let its memory be read. For a function that another patch of the same plan "
         "brings it is a warning only: it cannot be there yet.",
     ),
+    Code(
+        "LP-TGT-108",
+        "BASE_NOT_PROVED",
+        summary="The running image was not linked from what was built.",
+        detection="Every function of the original objects is compared with the image, "
+        "byte by byte, without the fields that the linker fills in; what it filled in "
+        "is followed to the symbols there.",
+        remedy="build with the image's compiler, configuration, commit and patches",
+        guidance=Guidance.NONE,
+        source="Ksplice's run-pre matching; Xen's wiki: the same compiler is a must",
+        text="A module built beside another source calls functions that are not there, "
+        "and reads structures that look different. Nobody notices before it runs. The "
+        "functions that differ are named: many mean another compiler or another "
+        "configuration, a few another commit or a patch of the distribution. Text that "
+        "differs, such as the date of the build, does not count.",
+    ),
 )

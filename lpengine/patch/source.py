@@ -1,0 +1,128 @@
+"""From a source fix to a module, or to the reasons why not: what is the same for
+every kind of tree."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from lpengine.compile.events import Comparing, Notify, Proving, unheard
+from lpengine.compile.fix import Fix, described
+from lpengine.compile.source import SourceBuild, built
+from lpengine.compile.tree import ObjectPair, Settings, Tree
+from lpengine.diff.changes import Changes, Refusal, Verdict
+from lpengine.patch.built import Built
+from lpengine.patch.model import Patch
+from lpengine.patch.proof import Proof
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What a module is to be, besides the fix: `depends` is the build id of the
+    module below it in the stack, `replaces` are the modules whose place it takes."""
+
+    name: str = ""
+    modinfo: Sequence[tuple[str, str]] = ()
+    depends: str = ""
+    replaces: Sequence[Patch] = ()
+
+
+@dataclass(frozen=True)
+class SourceResult:
+    """What became of a fix.
+
+    `verdict` is CHANGED with a module, REFUSED with `refusals`, or UNCHANGED where
+    the fix changes no code that the image has: it is not affected. `objects` were
+    built differently, of which `absent` are not in the image; `proved` is how many
+    functions were found in the image as they were built. `strangers` are files of the
+    fix that the image is not built from.
+    """
+
+    verdict: Verdict
+    changes: Changes
+    built: Built | None
+    refusals: tuple[Refusal, ...]
+    objects: tuple[str, ...]
+    absent: tuple[str, ...]
+    proved: int
+    configuration: str
+    strangers: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+class Maker(Protocol):
+    """What differs between formats: the image, and what becomes of changes."""
+
+    def configuration(self) -> tuple[bytes, str]:
+        """The configuration that the image itself holds, and where it is from; empty
+        where it does not say."""
+
+    def prove(self, source: SourceBuild, settings: Settings) -> Mapping[str, Proof]:
+        """Hold the base's objects against the image; at least those of the pairs.
+        Raises NotProvedError where it was linked from something else."""
+
+    def judge(
+        self, source: SourceBuild, changes: Changes, proofs: Mapping[str, Proof]
+    ) -> Sequence[Refusal]:
+        """What only the whole image tells against a fix."""
+
+    def make(
+        self,
+        changes: Changes,
+        proofs: Mapping[str, Proof],
+        modinfo: Sequence[tuple[str, str]],
+    ) -> Built:
+        """The module. BuildError where it cannot be made."""
+
+
+Compare = Callable[[Sequence[ObjectPair]], Changes]
+
+
+def build_source(
+    tree: Tree,
+    fixes: Sequence[Fix],
+    maker: Maker,
+    settings: Settings,
+    options: SourceOptions,
+    *,
+    compare: Compare,
+    notify: Notify = unheard,
+) -> SourceResult:
+    """Build the tree with and without the fixes, and a module of the difference.
+
+    Without a configuration in the settings the image's own is used, else the tree's.
+    Raises what `built` does, NotProvedError for a tree that the image was not built
+    from, BuildError for what changed but cannot be put into a module.
+    """
+    if not settings.configuration:
+        text, origin = maker.configuration()
+        settings = replace(settings, configuration=text, origin=origin)
+    with built(tree, fixes, settings, notify) as source:
+        notify(Proving(len(source.objects)))
+        proofs = maker.prove(source, settings)
+        pairs = [each for each in source.pairs if _is_in_image(each, proofs)]
+        notify(Comparing(len(pairs)))
+        changes = compare(pairs)
+        refusals = (*changes.all_refusals, *maker.judge(source, changes, proofs))
+        module = None
+        verdict = Verdict.REFUSED if refusals else changes.verdict
+        if verdict is Verdict.CHANGED:
+            modinfo = (*described(fixes), *options.modinfo)
+            module = maker.make(changes, proofs, modinfo)
+    return SourceResult(
+        verdict=verdict,
+        changes=changes,
+        built=module,
+        refusals=refusals,
+        objects=tuple(each.name for each in source.pairs),
+        absent=tuple(each.name for each in source.pairs if each not in pairs),
+        proved=sum(len(each.functions) for each in proofs.values()),
+        configuration=source.configuration,
+        strangers=source.applied.strangers,
+        notes=source.notes,
+    )
+
+
+def _is_in_image(pair: ObjectPair, proofs: Mapping[str, Proof]) -> bool:
+    """A new object is, for all one knows; of the others, those that were linked."""
+    proof = proofs.get(pair.name)
+    return proof.is_linked if proof is not None else pair.original is None

@@ -1,0 +1,141 @@
+"""What becomes of a source fix for Xen: proved, judged and made into a payload."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from lpengine.compile.source import SourceBuild
+from lpengine.compile.toolchain import signatures
+from lpengine.compile.tree import Settings
+from lpengine.diff.changes import Changes, FunctionChange, Refusal, Status
+from lpengine.elf import Image, open_image
+from lpengine.errors import BuildError
+from lpengine.patch.built import Built
+from lpengine.patch.proof import LinkedFile, Proof, prove
+from lpengine.patch.source import SourceOptions
+from lpengine.patch.unproved import NotProvedError, likely_cause
+from lpengine.patch.xen.build_changes import Bound, build_changes
+from lpengine.patch.xen.build_image import TargetImage
+from lpengine.patch.xen.callers import call_graph
+
+_SHOWN = 4
+
+
+class XenMaker:
+    """Payloads for one image; see lpengine.patch.source.Maker."""
+
+    def __init__(self, image: Image, options: SourceOptions) -> None:
+        self._image = image
+        self._options = options
+        self._target = TargetImage(image)
+
+    def configuration(self) -> tuple[bytes, str]:
+        text = self._target.configuration
+        return text, f"{self._image.path}'s own" if text else ""
+
+    def prove(self, source: SourceBuild, settings: Settings) -> Mapping[str, Proof]:
+        running = LinkedFile(self._image)
+        proofs = {
+            name: prove(name, open_image(path), running)
+            for name, path in source.objects.items()
+        }
+        linked = [proof for proof in proofs.values() if proof.is_linked]
+        differences = [each for proof in linked for each in proof.disproved]
+        if differences or not any(proof.functions for proof in linked):
+            raise NotProvedError(
+                self._image.path,
+                differences,
+                likely_cause(
+                    differences,
+                    image_compilers=signatures(self._image),
+                    our_compilers=(settings.toolchain.signature,),
+                    configuration=settings.origin,
+                    other_configuration=self._settings_unlike(settings.configuration),
+                ),
+            )
+        return proofs
+
+    def judge(
+        self, source: SourceBuild, changes: Changes, proofs: Mapping[str, Proof]
+    ) -> Sequence[Refusal]:
+        return tuple(self._boot_only(changes, proofs))
+
+    def make(
+        self,
+        changes: Changes,
+        proofs: Mapping[str, Proof],
+        modinfo: Sequence[tuple[str, str]],
+    ) -> Built:
+        bound = [Bound(each, proofs.get(each.name)) for each in changes.changed]
+        built = build_changes(
+            bound,
+            self._image,
+            name=self._options.name,
+            depends=self._options.depends,
+            modinfo=modinfo,
+        )
+        self._require_cumulative(built)
+        return built
+
+    def _settings_unlike(self, text: bytes) -> Sequence[str]:
+        """The image's own settings that are others than those of a configuration."""
+        ours, theirs = _settings(text), _settings(self._target.configuration)
+        return [
+            f"{name}={value}"
+            for name, value in sorted(theirs.items())
+            if ours and ours.get(name) != value
+        ]
+
+    def _boot_only(
+        self, changes: Changes, proofs: Mapping[str, Proof]
+    ) -> Iterator[Refusal]:
+        """Changed functions that have done their work and do not run again."""
+        ways = call_graph(tuple(proofs.values())).boot_only()
+        for each in changes.changed:
+            for function in each.functions:
+                address = _address(function, proofs.get(each.name))
+                if address is None or address not in ways:
+                    continue
+                if not self._target.is_init_at(address):
+                    yield Refusal(
+                        "LP-DAT-304",
+                        "bring-up-only",
+                        function.name,
+                        self._shown(ways[address]),
+                        "boot the machine, or repeat the effect in a load hook",
+                        each.name,
+                        liftable=True,
+                    )
+
+    def _shown(self, way: Sequence[int]) -> str:
+        names = [self._target.name_at(each) for each in way]
+        if len(names) > _SHOWN:
+            names[1 : 1 - _SHOWN] = ["…"]
+        if len(names) == 1:
+            return "it only runs as a processor comes up"
+        return f"it only runs while the machine comes up: {' calls '.join(names)}"
+
+    def _require_cumulative(self, built: Built) -> None:
+        """What takes the place of others must bring all that they bring."""
+        for patch in self._options.replaces:
+            missing = sorted(
+                {each.name for each in patch.functions} - set(built.functions)
+            )
+            if missing:
+                raise BuildError(
+                    f"{patch.name} patches {', '.join(missing)}, and this payload "
+                    "would take its place without them",
+                    codes=("LP-DEP-517",),
+                    hint="give the patches of all fixes that it is to replace",
+                )
+
+
+def _address(function: FunctionChange, proof: Proof | None) -> int | None:
+    original = function.original
+    if function.status is not Status.CHANGED or original is None or proof is None:
+        return None
+    return proof.locate(original.section, original.offset, original.symbol_index)
+
+
+def _settings(text: bytes) -> dict[str, str]:
+    lines = text.decode(errors="replace").splitlines()
+    pairs = (line.partition("=") for line in lines if line.startswith("CONFIG_"))
+    return {name: value for name, _, value in pairs}
