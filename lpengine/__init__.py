@@ -48,7 +48,7 @@ _EXPORTS = {
     "EmulatedMachine": "lpengine.machine",
     "open_machine": "lpengine.machine",
     "Loader": "lpengine.loader",
-    "MachineTarget": "lpengine.targets",
+    "MachineTarget": "lpengine.targets.machine",
     "Target": "lpengine.targets",
     "open_target": "lpengine.targets",
     "Outcome": "lpengine.engine",

@@ -14,7 +14,8 @@ from lpengine.patch.model import Patch
 from lpengine.planner import Plan, Policy, plan_apply, plan_replace, plan_revert
 from lpengine.planner.facts import Facts
 from lpengine.planner.plan import Step
-from lpengine.targets import MachineTarget, Target, open_target
+from lpengine.targets import Target, open_target
+from lpengine.targets.machine import MachineTarget
 from tests.contract.conftest import emulated
 from tests.contract.subject import data_section
 

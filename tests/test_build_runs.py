@@ -13,7 +13,7 @@ from lpengine.machine import EmulatedMachine
 from lpengine.patch.xen.build import Built, build_asm, build_c
 from lpengine.patch.xen.reader import read_payload
 from lpengine.planner import Verdict, plan_apply
-from lpengine.targets import MachineTarget
+from lpengine.targets.machine import MachineTarget
 
 SOON = timedelta(seconds=5)
 EXTRA = {"xen_extra_version": ""}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lpengine.cli import run
-from lpengine.cli.remote import without_host
+from lpengine.cli.forwarding import without_host
 from lpengine.errors import NotFoundError, UsageError
 from lpengine.hosts import Host, open_host
 from lpengine.hosts.ssh import destination

@@ -8,7 +8,8 @@ from lpengine.elf import Image
 from lpengine.errors import NotFoundError, UsageError
 from lpengine.machine import EmulatedMachine
 from lpengine.patch.xen.spec import FunctionSpec
-from lpengine.targets import MachineTarget, open_target
+from lpengine.targets import open_target
+from lpengine.targets.machine import MachineTarget
 from tests.contract.subject import SHORTLY, returns
 from tests.loader_cases import make_patch
 

@@ -15,7 +15,8 @@ from lpengine.machine import EmulatedMachine, open_machine
 from lpengine.machine import create_machine as make_machine
 from lpengine.planner import Policy
 from lpengine.report.values import CallComparison, CallResult, Emulated
-from lpengine.targets import MachineTarget, state_directory_of
+from lpengine.targets import state_directory_of
+from lpengine.targets.machine import MachineTarget
 
 WORD_SIZE = 8
 

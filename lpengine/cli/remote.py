@@ -1,24 +1,11 @@
 """The same command line on another machine: what --host does."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from lpengine.errors import NotFoundError, UsageError
-from lpengine.hosts import Host, HostError, open_host
-
-_PROGRAM = "lpengine"
-_NO_SUCH_PROGRAM = 127
-_TIMEOUT = timedelta(hours=1)
 _ARGUMENTS, _HOST = "lpengine.arguments", "lpengine.host"
-
-# Parameters whose files are read here and copied there.
-_FILES = ("payloads", "payload", "plan_file")
 
 
 class RemoteCommand(click.Command):
@@ -47,7 +34,10 @@ class RemoteCommand(click.Command):
         uri = ctx.meta[_HOST]
         if uri == "local":
             return super().invoke(ctx)
-        return forward(open_host(uri), self.name or "", ctx)
+        # Most verbs stay here, and then need not know how to reach other machines.
+        from lpengine.cli.forwarding import forward
+
+        return forward(uri, [self.name or "", *ctx.meta[_ARGUMENTS]], ctx)
 
 
 def _before_json(params: Sequence[click.Parameter]) -> int:
@@ -57,84 +47,3 @@ def _before_json(params: Sequence[click.Parameter]) -> int:
 
 def _remember(ctx: click.Context, _: click.Parameter, uri: str) -> None:
     ctx.meta[_HOST] = uri
-
-
-def forward(host: Host, verb: str, ctx: click.Context) -> int:
-    """Run the verb on the host; its output and status are ours."""
-    arguments = [*without_host(ctx.meta[_ARGUMENTS]), *from_environment(ctx)]
-    with copied(host, files_of(ctx)) as copies:
-        argv = [_PROGRAM, verb, *(copies.get(Path(a), a) for a in arguments)]
-        done = host.run(argv, timeout=_TIMEOUT)
-    if done.status == _NO_SUCH_PROGRAM:
-        raise HostError(
-            f"{host.name}: there is no {_PROGRAM}", hint=f"install {_PROGRAM} there"
-        )
-    click.echo(done.stderr, nl=False, err=True)
-    click.echo(done.stdout, nl=False)
-    return done.status
-
-
-def without_host(arguments: Sequence[str]) -> list[str]:
-    """The arguments as they are for the far side."""
-    kept: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        if argument == "--host":
-            next(rest)
-        elif argument == "--":
-            kept += [argument, *rest]
-        elif not argument.startswith("--host="):
-            kept.append(argument)
-    return kept
-
-
-def from_environment(ctx: click.Context) -> list[str]:
-    """Options that our environment gives; the far side's is another one."""
-    if ctx.get_parameter_source("target_uri") is ParameterSource.ENVIRONMENT:
-        return ["--target", str(ctx.params["target_uri"])]
-    return []
-
-
-def files_of(ctx: click.Context) -> list[Path]:
-    found: list[Path] = []
-    for name in _FILES:
-        value = ctx.params.get(name)
-        if value is not None:
-            found += value if isinstance(value, tuple) else [value]
-    return found
-
-
-@contextmanager
-def copied(host: Host, files: Sequence[Path]) -> Iterator[dict[Path, str]]:
-    """Where each file is on the host; gone again at the end. A module keeps its file
-    name, which may be its patch's name."""
-    if not files:
-        yield {}
-        return
-    directory = _checked(host, ["mktemp", "-d"])
-    try:
-        copies = {}
-        for number, path in enumerate(dict.fromkeys(files)):
-            _checked(host, ["mkdir", f"{directory}/{number}"])
-            copies[path] = f"{directory}/{number}/{path.name}"
-            host.write(copies[path], read(path))
-        yield copies
-    finally:
-        host.run(["rm", "-rf", directory])
-
-
-def read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{path}: no such file") from error
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-
-
-def _checked(host: Host, argv: Sequence[str]) -> str:
-    done = host.run(argv)
-    if done.status:
-        said = done.stderr.decode(errors="replace").strip()
-        raise HostError(f"{host.name}: {said or f'{argv[0]} failed'}")
-    return done.stdout.decode().strip()

@@ -3,9 +3,7 @@
 from pathlib import Path
 
 from lpengine.errors import InputError, NotFoundError
-from lpengine.patch.linux.reader import read_module
 from lpengine.patch.model import Patch
-from lpengine.patch.xen.reader import read_payload
 
 # Far above what any target takes; what is larger is no patch and is not even read.
 _LARGEST_READ = 64 << 20
@@ -35,9 +33,14 @@ def load_patch(path: Path, name: str = "") -> Patch:
 
 def read_patch(raw: bytes, name: str) -> Patch:
     """The patch module in `raw`. Never raises for what the bytes say."""
+    # A verb starts sooner with one of the two: each brings a room along.
     if format_of(raw) == "linux":
+        from lpengine.patch.linux.reader import read_module
+
         # As kbuild makes a module's name of its file's.
         return read_module(raw, name.replace("-", "_"))
+    from lpengine.patch.xen.reader import read_payload
+
     return read_payload(raw, name)
 
 

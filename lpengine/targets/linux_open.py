@@ -9,12 +9,12 @@ from lpengine.targets.linux import STATE_DIRECTORY, LinuxTarget
 STATE_VARIABLE = "LPENGINE_STATE_DIR"
 
 
-def state_directory() -> Path:
+def state_directory(_: str = "") -> Path:
     directory = os.environ.get(STATE_VARIABLE)
     return Path(directory) / "linux" if directory else STATE_DIRECTORY
 
 
-def open_linux(image: str = "") -> LinuxTarget:
+def open_target(image: str = "") -> LinuxTarget:
     """`image` is a file of the running kernel where it is not in /boot. Opening asks
     for nothing but the boot; the first look does."""
     return LinuxTarget(

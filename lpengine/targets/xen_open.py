@@ -20,11 +20,11 @@ STATE_VARIABLE = "LPENGINE_STATE_DIR"
 STATE_DIRECTORY = Path("/var/lib/lpengine")
 
 
-def state_directory() -> Path:
+def state_directory(_: str = "") -> Path:
     return Path(os.environ.get(STATE_VARIABLE) or STATE_DIRECTORY) / "xen"
 
 
-def open_xen() -> XenTarget:
+def open_target(_: str = "") -> XenTarget:
     """Opening asks nothing; the first look does."""
     boot = read_boot_id()
     store = Store(state_directory(), boot)

@@ -8,7 +8,8 @@ import pytest
 from lpengine.elf import Image
 from lpengine.machine import create_machine
 from lpengine.machine.layout import loaded_segments
-from lpengine.targets import MachineTarget, open_target
+from lpengine.targets import open_target
+from lpengine.targets.machine import MachineTarget
 from tests.contract.subject import Subject
 
 
