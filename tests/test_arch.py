@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lpengine.arch import x86 as arch
+from lpengine.arch.decoder import decoder
 from lpengine.errors import UsageError
 
 HERE = 0xFFFF82D040300000
@@ -279,3 +280,23 @@ def test_decoding_is_total(code: bytes) -> None:
     arch.disassemble_lines(code, HERE)
     arch.is_padding(code)
     arch.is_vex(code)
+
+
+# Capstone's library against its module.
+
+
+@given(st.binary(max_size=200), st.integers(0, 1 << 48))
+def test_the_library_decodes_as_the_module_does(code: bytes, address: int) -> None:
+    import capstone
+
+    module = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    ours = list(decoder().disasm_lite(code, address))
+    assert ours == list(module.disasm_lite(code, address))
+
+
+def test_without_the_library_the_module_decodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lpengine.arch.decoder.find_spec", lambda _: None)
+    found = decoder.__wrapped__().disasm_lite(b"\x90\xc3", 16)
+    assert list(found) == [(16, 1, "nop", ""), (17, 1, "ret", "")]

@@ -8,6 +8,7 @@ import select
 import socket
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -102,7 +103,7 @@ def serve_until_closed(port: socket.socket) -> None:
         pending = bytearray(rest)
         for each in lines:
             if message := agent.parse(each):
-                answer = agent._answer(port.fileno(), message[1])
+                answer = agent.answer(port.fileno(), message[1])
                 port.sendall(agent.frame(message[0], answer))
 
 
@@ -509,3 +510,68 @@ def test_symbols_lie_beside_their_hypervisor(tmp_path: Path) -> None:
 def test_only_xen_has_a_hypervisor(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no hypervisor"):
         boot("linux", hypervisor=tmp_path / "xen")
+
+
+# Command lines of lpengine, by a process that has it in memory.
+
+
+@pytest.fixture(scope="module")
+def standby() -> agent.Standby:
+    return agent.Standby([sys.executable, "-m", "lpengine.cli.standby"])
+
+
+def asked(standby: agent.Standby, *argv: bytes, seconds: float = 20) -> list[bytes]:
+    """As the agent answers a request to run something."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        request = [b"run", b"%f" % seconds, b"/", b"", *argv]
+        return list(agent.answer(theirs.fileno(), request, standby))
+
+
+def test_the_standby_runs_lpengine_as_if_started(standby: agent.Standby) -> None:
+    alone = subprocess.run(
+        [sys.executable, "-m", "lpengine", "explain", "LP-SHP-171"],
+        capture_output=True,
+        check=True,
+    )
+    done = asked(standby, b"lpengine", b"explain", b"LP-SHP-171")
+    assert done == [b"done", b"0", alone.stdout, b""]
+    refused = asked(standby, b"lpengine", b"explain", b"LP-NO-SUCH")
+    assert refused[1] == b"4"
+    assert b"LP-NO-SUCH" in refused[3]
+
+
+def test_what_one_command_line_does_is_gone_with_it(
+    standby: agent.Standby, hv_image: Path, tmp_path: Path
+) -> None:
+    place = f"{tmp_path}/it's a machine".encode()
+    made = asked(
+        standby,
+        *(b"lpengine", b"machine", b"create", place),
+        *(b"--image", str(hv_image).encode()),
+    )
+    assert made[:2] == [b"done", b"0"], made
+    target = b"emulated:" + place
+    first = asked(standby, b"lpengine", b"status", b"--target", target, b"--json")
+    again = asked(standby, b"lpengine", b"status", b"--target", target, b"--json")
+    assert first == again
+    assert json.loads(first[2])["target"] == target.decode()
+
+
+def test_other_programs_do_not_go_through_the_standby(standby: agent.Standby) -> None:
+    assert asked(standby, b"echo", b"lpengine")[2] == b"lpengine\n"
+
+
+def test_a_standby_that_breaks_down_is_done_without(tmp_path: Path) -> None:
+    broken = agent.Standby(["false"])
+    program = tmp_path / "lpengine"
+    program.write_text("#!/bin/sh\necho started\n")
+    program.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path), prepend=":")
+        assert asked(broken, b"lpengine", b"status")[2] == b"started\n"
+
+
+def test_a_command_line_that_takes_too_long_is_ended(standby: agent.Standby) -> None:
+    assert asked(standby, b"lpengine", b"status", seconds=0.0001) == [b"late"]
+    assert asked(standby, b"lpengine", b"--version")[1] == b"0"

@@ -4,9 +4,8 @@ import builtins
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
+from lpengine.arch.decoder import decoder
 from lpengine.arch.encoding import is_vex
 
 _RETURNS = frozenset(
@@ -46,14 +45,6 @@ class Instruction:
         return f"{self.mnemonic} {self.operands}".rstrip()
 
 
-@cache
-def _decoder() -> Any:
-    # Imported here: capstone's start-up would be felt in every command.
-    import capstone
-
-    return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-
-
 def _instruction(
     code: bytes, address: int, mnemonic: str, operands: str
 ) -> Instruction:
@@ -76,7 +67,7 @@ def _instruction(
 
 
 def _instructions(code: bytes, address: int) -> Iterator[Instruction]:
-    for start, size, mnemonic, operands in _decoder().disasm_lite(code, address):
+    for start, size, mnemonic, operands in decoder().disasm_lite(code, address):
         offset = start - address
         yield _instruction(code[offset : offset + size], start, mnemonic, operands)
 

@@ -68,21 +68,38 @@ def files_of(ctx: click.Context) -> list[Path]:
 
 @contextmanager
 def copied(host: Host, files: Sequence[Path]) -> Iterator[dict[Path, str]]:
-    """Where each file is on the host; gone again at the end. A module keeps its file
-    name, which may be its patch's name."""
-    if not files:
-        yield {}
+    """Where each file is on the host: where it is here, if the host has the same
+    there, else copies that are gone again at the end. A module keeps its file name,
+    which may be its patch's name."""
+    contents = {path: read(path) for path in files}
+    there = {
+        path: str(path.absolute())
+        for path, content in contents.items()
+        if is_there(host, path, content)
+    }
+    missing = [path for path in contents if path not in there]
+    if not missing:
+        yield there
         return
     directory = _checked(host, ["mktemp", "-d"])
     try:
-        copies = {}
-        for number, path in enumerate(dict.fromkeys(files)):
+        for number, path in enumerate(missing):
             _checked(host, ["mkdir", f"{directory}/{number}"])
-            copies[path] = f"{directory}/{number}/{path.name}"
-            host.write(copies[path], read(path))
-        yield copies
+            there[path] = f"{directory}/{number}/{path.name}"
+            host.write(there[path], contents[path])
+        yield there
     finally:
         host.run(["rm", "-rf", directory])
+
+
+def is_there(host: Host, path: Path, content: bytes) -> bool:
+    """Where a host shows our files, what was written lately may be missing."""
+    if not host.sees_our_files:
+        return False
+    try:
+        return host.read(str(path.absolute())) == content
+    except NotFoundError:
+        return False
 
 
 def read(path: Path) -> bytes:

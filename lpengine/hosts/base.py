@@ -38,6 +38,12 @@ class Host(Protocol):
         """What `open_host` was given: "local", "ssh://user@host", "qemu:NAME"."""
         ...
 
+    @property
+    def sees_our_files(self) -> bool:
+        """Whether this machine's files are there too, at the same paths. They may
+        look older than they are."""
+        ...
+
     def run(
         self,
         argv: Sequence[str],

@@ -19,6 +19,7 @@ class LocalHost:
     """The machine that lpengine runs on."""
 
     name = "local"
+    sees_our_files = True
 
     def run(
         self,

@@ -52,6 +52,8 @@ class SshHost:
     """`uri` is "ssh://[user@]host[:port]", or a name of the user's configuration.
     One connection is kept for as long as this object lives. `options` go to ssh."""
 
+    sees_our_files = False
+
     def __init__(self, uri: str, options: Sequence[str] = ()) -> None:
         self.name = uri
         self._destination = destination(uri)

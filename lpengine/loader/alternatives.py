@@ -6,15 +6,12 @@ from struct import Struct
 from lpengine.arch.x86 import ENDBR64, nops
 from lpengine.loader.prepare import Preparation
 from lpengine.loader.refusing import refusal
+from lpengine.patch.xen.layout import ALTERNATIVE as RECORD
+from lpengine.patch.xen.layout import ALTERNATIVE_FEATURES as FEATURES
 from lpengine.patch.xen.payload_file import FileSection
-
-# Xen 4.17.7: 19 words of the public featureset, a synthetic word, a word of bugs.
-FEATURES = (19 + 1 + 1) * 32
 
 # X86_FEATURE_ALWAYS is another name of X86_FEATURE_LM: every x86-64 CPU has it.
 FEATURE_ALWAYS = 2 * 32 + 29
-
-RECORD = Struct("<iiHBBBB")
 
 _INVERTED = 1 << 15
 _REPLACED_MAX = 254

@@ -5,12 +5,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from lpengine.loader import Loaded, Loader, Names
-from lpengine.loader.alternatives import FEATURES
 from lpengine.loader.quiesce import backtrace
 from lpengine.loader.relocate import SUPPORTED
 from lpengine.loader.stack import read_pristine
 from lpengine.machine.base import Machine
 from lpengine.patch.model import FunctionPatch, HookKind, Patch
+from lpengine.patch.xen.layout import ALTERNATIVE_FEATURES as FEATURES
 from lpengine.planner.facts import (
     BusyFact,
     Capabilities,

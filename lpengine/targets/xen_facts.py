@@ -7,8 +7,8 @@ from functools import cached_property
 
 from lpengine.core.hypercall import Listed
 from lpengine.errors import InputError, NotFoundError
-from lpengine.loader.alternatives import FEATURES
 from lpengine.patch.model import Patch
+from lpengine.patch.xen.layout import ALTERNATIVE_FEATURES as FEATURES
 from lpengine.planner.facts import (
     Capabilities,
     Facts,

@@ -2,6 +2,7 @@
 the bytes of its code, which Xen itself lets nobody read."""
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -9,10 +10,10 @@ from pathlib import Path
 from lpengine.arch.x86 import starts_with_endbr
 from lpengine.elf import Image, open_image
 from lpengine.errors import LpengineError
-from lpengine.loader.alternatives import RECORD
 from lpengine.loader.names import Names
 from lpengine.machine.base import MappedImage
 from lpengine.patch.model import FunctionPatch, Patch
+from lpengine.patch.xen.layout import ALTERNATIVE as RECORD
 from lpengine.planner.facts import CodeFact, ImageFacts, Span, SymbolFact
 from lpengine.planner.situation import UNPLACED
 
@@ -23,6 +24,8 @@ PATCH_AREA_END = 0xFFFF82D080000000
 _XEN_TEXT = Span(0xFFFF82D040000000, PATCH_AREA_END)
 _BUILD_ID_SIZE = 20
 _CODE_MAX = 64 << 10
+# Two sizes of a byte each.
+_ALTERNATIVE_MAX = 2 * 255
 _ENDBR_SIZE = 4
 _JUMP = b"\xe9" + bytes(4)
 _NOP = b"\x90"
@@ -80,8 +83,10 @@ def candidates() -> Iterator[Path]:
     )
     named = os.environ.get("LPENGINE_CACHE")
     cache = Path(named) if named else Path.home() / ".cache/lpengine"
-    found = cache.glob("**/usr/lib/debug/boot/xen-syms-*")
-    yield from sorted(path for path in found if path.suffix != ".map")
+    # Packages unpacked there, by the lab or one by one.
+    for place in ("lab/*", "*"):
+        found = cache.glob(f"{place}/usr/lib/debug/boot/xen-syms-*")
+        yield from sorted(path for path in found if path.suffix != ".map")
 
 
 def missing_symbols(build_id: str, version: str) -> str:
@@ -195,29 +200,36 @@ class RunningImage:
     def _unsure(self, address: int, shipped: bytes) -> tuple[Span, ...]:
         """What Xen may have rewritten of a function: alternatives, and an endbr64
         that it poisons where nothing may jump to."""
-        end = address + len(shipped)
-        found = [s for s in self.alternatives if s.start < end and address < s.end]
+        found = list(self.alternatives(address, address + len(shipped)))
         if starts_with_endbr(shipped):
             found.insert(0, Span(address, address + _ENDBR_SIZE))
         return tuple(found)
 
+    def alternatives(self, start: int, end: int) -> tuple[Span, ...]:
+        """The places in [start, end) that Xen changes while it boots
+        (alternative.c)."""
+        places = self._alternatives
+        # One that begins before may reach inside; none is longer than that.
+        at = bisect_left(places, (start - _ALTERNATIVE_MAX, 0))
+        until = bisect_left(places, (end, 0))
+        return tuple(Span(*each) for each in places[at:until] if start < each[1])
+
     @cached_property
-    def alternatives(self) -> tuple[Span, ...]:
-        """The places that Xen changes while it boots (alternative.c)."""
+    def _alternatives(self) -> list[tuple[int, int]]:
+        """Start and end of each, sorted: there are tens of thousands."""
         bounds = [self.names.find(f"__alt_instructions{end}") for end in ("", "_end")]
         start, end = (place.address if place else 0 for place in bounds)
         try:
             table = bytes(self.image.read(start, max(0, end - start)))
         except LpengineError:
-            return ()
+            return []
         whole = len(table) // RECORD.size * RECORD.size
-        records = enumerate(RECORD.iter_unpack(table[:whole]))
-        spans = (
-            Span(at, at + size + padding)
-            for number, (offset, _, _, size, _, padding, _) in records
-            for at in [start + number * RECORD.size + offset]
+        bases = range(start, start + whole, RECORD.size)
+        records = zip(bases, RECORD.iter_unpack(table[:whole]), strict=True)
+        return sorted(
+            (base + offset, base + offset + size + padding)
+            for base, (offset, _, _, size, _, padding, _) in records
         )
-        return tuple(sorted(spans, key=lambda span: span.start))
 
 
 def _redirect(live: bytearray, record: FunctionPatch, at: int) -> None:

@@ -8,6 +8,9 @@ each preceded by its length (4 bytes, little-endian) before encoding. Lines make
 safe to break off anywhere: whoever comes next starts with a newline, and answers
 carry the nonce of their request, so that the answer to somebody who left is ignored.
 
+Command lines of lpengine are run by the program that the agent's own command line
+gives, which has lpengine in memory (lpengine.cli.standby says how to talk to it).
+
     alive                                          -> done BOOT_ID
     run TIMEOUT_SECONDS DIRECTORY INPUT ARGV...    -> done STATUS STDOUT STDERR
     read PATH                                      -> done DATA
@@ -22,7 +25,7 @@ import select
 import signal
 import sys
 from binascii import Error as NotBase64
-from binascii import a2b_base64, b2a_base64
+from binascii import a2b_base64, b2a_base64, b2a_hex
 from collections.abc import Sequence
 
 PORT_NAME = "lpengine"
@@ -62,7 +65,73 @@ def _fields(body: bytes) -> tuple[bytes, ...] | None:
     return tuple(fields)
 
 
-def serve(port: int) -> None:
+class Standby:
+    """The program that runs command lines of lpengine. Where it does not begin, or
+    breaks down, they are run like any other."""
+
+    def __init__(self, command: list[str]) -> None:
+        requests, self._requests = os.pipe()
+        self._answers, answers = os.pipe()
+        pipes = [(os.POSIX_SPAWN_DUP2, requests, 0), (os.POSIX_SPAWN_DUP2, answers, 1)]
+        os.posix_spawnp(command[0], command, os.environ, file_actions=pipes)
+        os.close(requests)
+        os.close(answers)
+        self._pending = b""
+        self._begun = False
+
+    def start(
+        self, directory: bytes, argv: Sequence[bytes], files: Sequence[int]
+    ) -> "Standing | None":
+        """The command line at work; None where it has to be started otherwise."""
+        if argv[0] != b"lpengine":
+            return None
+        if not self._begun:
+            self._begun = self.line() == b"ready"
+        paths = [b"/proc/%d/fd/%d" % (os.getpid(), file) for file in files]
+        words = [b2a_hex(word) for word in (directory, *paths, *argv[1:])]
+        try:
+            os.write(self._requests, b" ".join(words) + b"\n")
+        except BrokenPipeError:
+            return None
+        process = self.line()
+        return Standing(int(process), self) if process else None
+
+    def line(self) -> bytes:
+        """The next answer; nothing where it has broken down."""
+        while b"\n" not in self._pending:
+            data = os.read(self._answers, _CHUNK)
+            if not data:
+                return b""
+            self._pending += data
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
+
+
+class Standing:
+    """A command line that the standby runs."""
+
+    def __init__(self, process: int, standby: Standby) -> None:
+        self.process = process
+        self._standby = standby
+
+    def status(self) -> int:
+        return int(self._standby.line() or 1)
+
+
+class Spawned:
+    """A program that the agent runs itself."""
+
+    def __init__(self, argv: list[bytes], files: Sequence[int]) -> None:
+        actions = [(os.POSIX_SPAWN_DUP2, file, fd) for fd, file in enumerate(files)]
+        self.process = os.posix_spawnp(
+            argv[0], argv, os.environ, file_actions=actions, setpgroup=0
+        )
+
+    def status(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+
+
+def serve(port: int, standby: Standby | None = None) -> None:
     """Answer every message that comes in; never returns."""
     pending = bytearray()
     while True:
@@ -75,7 +144,7 @@ def serve(port: int) -> None:
             del pending[: end + 1]
             if message:
                 nonce, fields = message
-                _send(port, frame(nonce, _answer(port, fields)))
+                _send(port, frame(nonce, answer(port, fields, standby)))
 
 
 def _receive(port: int) -> bytes:
@@ -93,13 +162,17 @@ def _send(port: int, data: bytes) -> None:
         view = view[os.write(port, view[:_CHUNK]) :]
 
 
-def _answer(port: int, fields: Sequence[bytes]) -> Sequence[bytes]:
+def answer(
+    port: int, fields: Sequence[bytes], standby: Standby | None = None
+) -> Sequence[bytes]:
     try:
         match fields:
             case [b"alive"]:
                 return [b"done", _whole(b"/proc/sys/kernel/random/boot_id").strip()]
             case [b"run", seconds, directory, data, *argv] if argv:
-                return _run(port, float(seconds), directory, data, argv)
+                files = [os.memfd_create(name) for name in ("in", "out", "err")]
+                os.pwrite(files[0], data, 0)
+                return _run(port, float(seconds), directory, files, argv, standby)
             case [b"read", path]:
                 return [b"done", _whole(path)]
             case [b"write", path, data]:
@@ -132,17 +205,23 @@ def _write(path: bytes, data: bytes) -> None:
 
 
 def _run(
-    port: int, seconds: float, directory: bytes, data: bytes, argv: list[bytes]
+    port: int,
+    seconds: float,
+    directory: bytes,
+    files: Sequence[int],
+    argv: list[bytes],
+    standby: Standby | None,
 ) -> Sequence[bytes]:
-    files = [os.memfd_create(name) for name in ("stdin", "stdout", "stderr")]
+    """`files` are for standard input, output and error, and are closed."""
     try:
-        os.pwrite(files[0], data, 0)
-        os.chdir(directory if os.path.isdir(directory) else b"/")  # noqa: PTH112
-        process = _start(argv, files)
-        late = not _ended(process, port, seconds)
+        where = directory if os.path.isdir(directory) else b"/"  # noqa: PTH112
+        os.chdir(where)
+        started = standby and standby.start(where, argv, files)
+        running = started or Spawned(argv, files)
+        late = not _ended(running.process, port, seconds)
         if late:
-            os.killpg(process, signal.SIGKILL)
-        status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+            os.killpg(running.process, signal.SIGKILL)
+        status = running.status()
         if late:
             return [b"late"]
         code = 128 - status if status < 0 else status
@@ -154,11 +233,6 @@ def _run(
     finally:
         for file in files:
             os.close(file)
-
-
-def _start(argv: list[bytes], files: Sequence[int]) -> int:
-    actions = [(os.POSIX_SPAWN_DUP2, file, fd) for fd, file in enumerate(files)]
-    return os.posix_spawnp(argv[0], argv, os.environ, file_actions=actions, setpgroup=0)
 
 
 def _ended(process: int, port: int, seconds: float) -> bool:
@@ -189,4 +263,5 @@ def _find_port() -> str:
 
 if __name__ == "__main__":
     sys.stderr.write("lab: ready\n")
-    serve(os.open(_find_port(), os.O_RDWR | os.O_CLOEXEC))
+    standing_by = Standby(sys.argv[1:]) if sys.argv[1:] else None
+    serve(os.open(_find_port(), os.O_RDWR | os.O_CLOEXEC), standing_by)

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from compileall import compile_dir
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,12 @@ from lpengine.hosts.lab.hypervisor import (
     prepare_hypervisor,
     require_kind,
 )
-from lpengine.hosts.lab.initramfs import INIT_SIGN, Initramfs, make_initramfs
+from lpengine.hosts.lab.initramfs import (
+    INIT_SIGN,
+    SOURCES,
+    Initramfs,
+    make_initramfs,
+)
 from lpengine.hosts.lab.packages import Stock, stocked
 from lpengine.hosts.lab.storage import cache_directory, exclusive, state_directory
 
@@ -69,6 +75,8 @@ def boot(
     shape = qemu.Shape(memory or qemu.DEFAULT_MEMORY[kind], cpus)
     shared = share.resolve(strict=True) if share else None
     initramfs = make_initramfs(stock, shared, cache_directory() / "lab")
+    # The guest sees our files: what is compiled here need not be compiled in there.
+    compile_dir(SOURCES / "lpengine", quiet=2)
     recipe = _Recipe(stock, shape, initramfs, shared, detached, symbols)
     for attempt in range(1, _ATTEMPTS + 1):
         guest = _start(recipe, name)

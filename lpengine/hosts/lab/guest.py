@@ -26,6 +26,8 @@ class Guest:
     """A machine of the lab that has booted. As a context manager it is stopped at
     the end."""
 
+    sees_our_files = True
+
     def __init__(self, record: state.Record) -> None:
         self.record = record
 

@@ -6,6 +6,7 @@ import os
 import shlex
 import stat
 import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,11 @@ _XEN = ("xen-privcmd", "xenfs", "xen-evtchn", "xen-gntdev", "xen-gntalloc")
 
 _NOT_LINKED = ("share",)
 
+# Runs command lines of lpengine in there (a room above: named, not imported).
+_STANDBY = "lpengine.cli.standby"
+
 # Where lpengine itself is imported from, inside as outside.
-_SOURCES = Path(__file__).parents[3]
+SOURCES = Path(__file__).parents[3]
 
 # cache=loose is what makes Python start in half a second instead of eight: the
 # lower layer never changes as far as the guest can tell.
@@ -71,7 +75,7 @@ cp /lpengine /new/usr/local/bin/lpengine
 {links}cd /new
 export PATH={path} PYTHONPATH={pythonpath} HOME=/root LANG=C.UTF-8 TERM=dumb
 export LPENGINE_GUEST=1 {variables}
-exec chroot . {python} -I -S {agent} </dev/null >/dev/console 2>&1
+exec chroot . {python} -I -S {agent} {standby} </dev/null >/dev/console 2>&1
 """
 
 _SHARE = """\
@@ -81,6 +85,7 @@ mount {options} {tag} {path} || die "mount the share"
 
 _COMMAND = """\
 #!/bin/sh
+export PYTHONPATH={path}
 exec {python} -m lpengine "$@"
 """
 
@@ -125,10 +130,11 @@ def init_script(
         root_tag=ROOT_TAG,
         links="".join(_link_lines(stock.tree, Path("/"))),
         share=_share_lines(transport, share),
-        path=shlex.quote(_search_path()),
-        pythonpath=shlex.quote(str(_SOURCES)),
+        path=shlex.quote(_programs_path()),
+        pythonpath=shlex.quote(str(SOURCES)),
         python=shlex.quote(sys.executable),
         agent=shlex.quote(agent.__file__),
+        standby=f"env PYTHONPATH={search_path()} {_interpreter()} -m {_STANDBY}",
         variables=_variables(),
     )
 
@@ -167,7 +173,21 @@ def _link_lines(tree: Path, host: Path) -> Iterator[str]:
         yield f"ln -s {' '.join(missing)} {shlex.quote(f'/new{host}')}\n"
 
 
-def _search_path() -> str:
+def _interpreter() -> str:
+    """Without site: to look for what it adds takes a guest seconds."""
+    return f"{shlex.quote(sys.executable)} -S"
+
+
+def search_path() -> str:
+    """Where Python looks for modules here, but for its own, quoted for a shell."""
+    library = Path(sysconfig.get_path("stdlib"))
+    own = {library, library / "lib-dynload"}
+    places = [SOURCES, *map(Path, sys.path)]
+    found = dict.fromkeys(p for p in places if p.is_absolute() and p.is_dir())
+    return shlex.quote(":".join(str(p) for p in found if p not in own))
+
+
+def _programs_path() -> str:
     own = Path(sys.executable).parent
     return f"{own}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -186,7 +206,7 @@ def _entries(
     folders = ["bin", "dev", "proc", "sys", "lower", "overlay", "new", "modules"]
     for number, folder in enumerate(folders, 1):
         yield cpio_entry(folder, stat.S_IFDIR | 0o755, b"", number)
-    command = _COMMAND.format(python=shlex.quote(sys.executable)).encode()
+    command = _COMMAND.format(path=search_path(), python=_interpreter()).encode()
     files = [
         ("bin/busybox", 0o755, stock.busybox.read_bytes()),
         ("init", 0o755, script.encode()),

@@ -35,6 +35,9 @@ POINTER_SIZE = 8
 # orig, repl (relative to themselves), cpuid, orig_len, repl_len, pad_len, priv.
 ALTERNATIVE = Struct("<iiHBBBB")
 ALTERNATIVE_INVERTED = 0x8000
+# How many features it may name: Xen 4.17.7 has 19 words of the public featureset, a
+# synthetic word and a word of bugs.
+ALTERNATIVE_FEATURES = (19 + 1 + 1) * 32
 EXCEPTION = Struct("<ii")
 BUG_FRAME_SIZE = 8
 
