@@ -90,7 +90,7 @@ BROKEN_DEBS = [
             ("debian-binary", b"2.0\n"),
             ("control.tar.zst", PACKERS[".zst"](bytes(40 << 20))),
         ),
-        "too large",
+        "unpacks to more",
     ),
 ]
 

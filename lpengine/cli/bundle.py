@@ -10,6 +10,8 @@ from lpengine.api import updates as api
 from lpengine.cli.options import JSON, Decorator
 from lpengine.package.authored import TEMPLATE
 from lpengine.package.manifest import json_schema
+from lpengine.package.metadata import is_metadata, read_updates
+from lpengine.package.model import Update
 from lpengine.report import update_shapes as shapes
 from lpengine.report import update_text as text
 from lpengine.report.documents import to_json
@@ -77,7 +79,13 @@ def create(
 @JSON
 def inspect(bundle: Path, manifest: bool, as_json: bool) -> int:
     """Show what is in BUNDLE, and what of it is not understood and therefore taken
-    as unsafe. Contents are not read and the signature is not judged: `verify` does."""
+    as unsafe. Contents are not read and the signature is not judged: `verify` does.
+
+    XenServer's updateinfo.xml (also packed) and .rpm files with live patches are shown
+    as well.
+    """
+    if is_metadata(bundle):
+        return deliver_updates(bundle, as_json)
     packed = api.inspect_bundle(bundle)
     if manifest:
         sys.stdout.flush()
@@ -159,21 +167,37 @@ def sign(
     return deliver(packed, as_json)
 
 
+def deliver_updates(path: Path, as_json: bool) -> int:
+    updates = read_updates(path)
+    if as_json:
+        show([to_json(shapes.updates_document(str(path), updates))])
+        return 0
+    for number, update in enumerate(updates):
+        show([""] if number else [])
+        show(text.update_lines(update))
+        show_parts(update)
+    return 0
+
+
 def deliver(packed: Packed, as_json: bool) -> int:
     if as_json:
         show([to_json(shapes.bundle_document(packed))])
         return 0
     show(text.packed_lines(packed))
+    show_parts(packed.update)
+    return 0
+
+
+def show_parts(update: Update) -> None:
     for headings, rows in (
-        (text.LIVEPATCH_HEADINGS, text.livepatch_rows(packed.update)),
-        (text.FILE_HEADINGS, text.file_rows(packed.update)),
-        (text.PACKAGE_HEADINGS, text.package_rows(packed.update)),
+        (text.LIVEPATCH_HEADINGS, text.livepatch_rows(update)),
+        (text.FILE_HEADINGS, text.file_rows(update)),
+        (text.PACKAGE_HEADINGS, text.package_rows(update)),
     ):
         found = list(rows)
         if found:
             show([""])
             show_table(headings, found)
-    return 0
 
 
 def ask_passphrase() -> str:

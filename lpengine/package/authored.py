@@ -19,7 +19,7 @@ from lpengine.errors import InputError
 from lpengine.package.contents import check_paths, content_of
 from lpengine.package.distribution import PREFIX, read_package
 from lpengine.package.doubts import NOT_FOR_UPDATES, Malformed
-from lpengine.package.files import read_small
+from lpengine.package.files import read_small, read_start
 from lpengine.package.manifest_reader import convert
 from lpengine.package.model import (
     PROCESS,
@@ -207,8 +207,7 @@ class _Author:
 
     def package(self, row: AuthoredPackage) -> DiskPackage:
         source = self.source(row.file)
-        with source.open("rb") as file:
-            found = read_package(file.read(PREFIX), row.file)
+        found = read_package(read_start(source, PREFIX), row.file)
         content = self.content("packages", source)
         self.installed += found.installed_size or content.size
         return DiskPackage(

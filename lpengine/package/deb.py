@@ -2,22 +2,21 @@
 is a compressed tar with the file `control`."""
 
 import io
-import lzma
 import re
 import tarfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import zstandard
-
-from lpengine.package.frames import LARGEST_WINDOW
 from lpengine.package.package_file import PackageError, PackageFile, parse_version
+from lpengine.package.unpack import UnpackError, unpack
 
 MAGIC = b"!<arch>\n"
 
+_CONTROL = (
+    *(b"control.tar", b"control.tar.gz"),
+    *(b"control.tar.xz", b"control.tar.zst"),
+)
 _MEMBER = re.compile(rb"(.{16}).{32}([0-9]{1,10}) {0,9}`\n", re.DOTALL)
 _LARGEST_CONTROL = 32 << 20
-_LARGEST_LZMA = 256 << 20
 _FIELD = re.compile(r"^([^\s:]+):[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 
 
@@ -54,28 +53,21 @@ def _members(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _control(name: bytes, packed: bytes) -> str:
-    unpack = _UNPACK.get(name)
-    if unpack is None:
+    if name not in _CONTROL:
         raise PackageError("its control archive is not where it must be")
     try:
-        raw = unpack(packed)
-    except (zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+        return _member_of_tar(unpack(packed, _LARGEST_CONTROL))
+    except (UnpackError, tarfile.TarError, ValueError, OSError) as error:
         raise PackageError(f"its control archive is damaged: {error}") from None
-    if len(raw) > _LARGEST_CONTROL:
-        raise PackageError("its control archive is too large")
-    return _member_of_tar(raw)
 
 
 def _member_of_tar(raw: bytes) -> str:
-    try:
-        with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
-            for member in archive:
-                if member.name in ("control", "./control") and member.isreg():
-                    file = archive.extractfile(member)
-                    assert file
-                    return file.read().decode("utf-8", "replace")
-    except (tarfile.TarError, ValueError, OSError) as error:
-        raise PackageError(f"its control archive is damaged: {error}") from None
+    with tarfile.open(fileobj=io.BytesIO(raw), mode="r:") as archive:
+        for member in archive:
+            if member.name in ("control", "./control") and member.isreg():
+                file = archive.extractfile(member)
+                assert file
+                return file.read().decode("utf-8", "replace")
     raise PackageError("it has no control file")
 
 
@@ -85,26 +77,3 @@ def _fields(text: str) -> dict[str, str]:
     for name, value in _FIELD.findall(text.strip("\n").partition("\n\n")[0]):
         fields.setdefault(name, value)
     return fields
-
-
-def _gunzip(packed: bytes) -> bytes:
-    return zlib.decompressobj(wbits=31).decompress(packed, _LARGEST_CONTROL + 1)
-
-
-def _unxz(packed: bytes) -> bytes:
-    decompressor = lzma.LZMADecompressor(memlimit=_LARGEST_LZMA)
-    return decompressor.decompress(packed, _LARGEST_CONTROL + 1)
-
-
-def _unzstd(packed: bytes) -> bytes:
-    decompressor = zstandard.ZstdDecompressor(max_window_size=LARGEST_WINDOW)
-    with decompressor.stream_reader(packed) as stream:
-        return stream.read(_LARGEST_CONTROL + 1)
-
-
-_UNPACK: dict[bytes, Callable[[bytes], bytes]] = {
-    b"control.tar": lambda packed: packed,
-    b"control.tar.gz": _gunzip,
-    b"control.tar.xz": _unxz,
-    b"control.tar.zst": _unzstd,
-}

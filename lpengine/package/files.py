@@ -8,15 +8,20 @@ from typing import BinaryIO
 from lpengine.errors import InputError, NotFoundError, NotPermittedError
 
 
-def read_small(path: Path, largest: int) -> bytes:
-    """A file, whole. InputError for more than `largest` bytes."""
+def read_start(path: Path, size: int) -> bytes:
+    """The first bytes of a file."""
     try:
         with path.open("rb") as file:
-            raw = file.read(largest + 1)
+            return file.read(size)
     except FileNotFoundError:
         raise NotFoundError(f"{path}: no such file") from None
     except OSError as error:
         raise NotPermittedError(f"{path}: {error.strerror}") from None
+
+
+def read_small(path: Path, largest: int) -> bytes:
+    """A file, whole. InputError for more than `largest` bytes."""
+    raw = read_start(path, largest + 1)
     if len(raw) > largest:
         raise InputError(f"{path}: larger than {largest} bytes")
     return raw

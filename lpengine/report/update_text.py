@@ -10,7 +10,6 @@ Rows = Iterator[tuple[str, ...]]
 LIVEPATCH_HEADINGS = ("COMPONENT", "BASE BUILD ID", "FROM", "TO", "NAME", "BYTES")
 FILE_HEADINGS = ("FILE", "MODE", "OWNER", "BYTES")
 PACKAGE_HEADINGS = ("PACKAGE", "VERSION", "ARCHITECTURE", "FORMAT", "BYTES")
-UPDATE_HEADINGS = ("UPDATE", "ISSUED", "SEVERITY", "LIVE PATCHES", "DEFECTS", "SUMMARY")
 
 
 def printable(text: str) -> str:
@@ -80,18 +79,6 @@ def package_rows(update: Update) -> Rows:
     for each in update.packages:
         size = str(each.content.size)
         yield (each.name, str(each.version), each.architecture, each.format, size)
-
-
-def update_rows(updates: tuple[Update, ...]) -> Rows:
-    for each in updates:
-        yield (
-            printable(each.id),
-            each.issued or "-",
-            each.severity or "-",
-            ", ".join(sorted({patch.component for patch in each.livepatches})) or "-",
-            str(len(each.defects)),
-            printable(each.title or each.summary),
-        )
 
 
 def verified_lines(verified: Verified) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Updates as XenServer publishes and installs them."""
