@@ -38,6 +38,8 @@ _PACKAGES = {
     "ssh-keygen": "openssh-client",
     "apt-cache": "apt",
     "apt-get": "apt",
+    "rpm": "rpm",
+    "dpkg-query": "dpkg",
     "dpkg": "dpkg",
     "qemu-system-x86_64": "qemu-system-x86",
     "virtiofsd": "qemu-system-common",

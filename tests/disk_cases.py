@@ -2,7 +2,6 @@
 it, and what a test compares."""
 
 import hashlib
-import io
 import os
 import stat
 from collections.abc import Mapping
@@ -63,7 +62,7 @@ group = owner
 
 def contents_of(files: Mapping[str, bytes]) -> Contents:
     by_hash = {content(data).sha256: data for data in files.values()}
-    return lambda wanted: io.BytesIO(by_hash[wanted.sha256])
+    return lambda wanted: [by_hash[wanted.sha256]]
 
 
 def put_on(

@@ -13,6 +13,7 @@ CODE_OF: Mapping[str, str] = MappingProxyType(
         "no-inodes": "LP-DSK-701",
         "package-conflict": "LP-DSK-702",
         "package-tool-missing": "LP-DSK-702",
+        "archive-missing": "LP-DSK-710",
         "read-only": "LP-DSK-703",
         "bad-path": "LP-DSK-706",
         "not-a-file": "LP-DSK-706",
@@ -133,5 +134,19 @@ CODES = (
         text="What a later update replaced are the files of this one, and it puts them "
         "back when it goes. Taken back in another order, the disk would be a mixture "
         "that nobody has tested.",
+    ),
+    Code(
+        "LP-DSK-710",
+        "DISK_ARCHIVE_MISSING",
+        summary="The package that was there before is not at hand.",
+        detection="Archives are looked for in the package manager's cache and among "
+        "those of earlier updates.",
+        remedy="put its archive into the package manager's cache, or install the "
+        "version by hand",
+        guidance=Guidance.NONE,
+        source="dpkg and rpm: they keep no copy of what they replace",
+        text="A package manager forgets a version as soon as it has installed another. "
+        "Where its archive was at hand it was kept, so that the update can be taken "
+        "back; this one was not.",
     ),
 )

@@ -2,11 +2,10 @@
 crash wholly the old ones or wholly the new ones."""
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from lpengine.errors import (
     LpengineError,
@@ -26,10 +25,11 @@ from lpengine.targets.disk.commit import Settled, carry_out, recover
 from lpengine.targets.disk.record import Change, Installed, Records, Transaction
 from lpengine.targets.disk.refusals import DiskRefusal
 from lpengine.targets.disk.space import KEPT, STAGED, Room, rooms_for
+from lpengine.targets.disk.states import chunks_of
 from lpengine.targets.disk.system import System
 
-# Opens what is to be put into a file: the archive has it under a name of its own.
-Contents = Callable[[Content], AbstractContextManager[BinaryIO]]
+# What is to be put into a file, in chunks: the archive has it under its own name.
+Contents = Callable[[Content], Iterable[bytes]]
 
 # Where the records are below a root.
 STATE_DIRECTORY = Path("var/lib/lpengine/disk")
@@ -120,7 +120,7 @@ class Disk:
             room.check()
         by_hash = {file.content.sha256: file.content for file in files}
 
-        def source(change: Change) -> AbstractContextManager[BinaryIO]:
+        def source(change: Change) -> Iterable[bytes]:
             return contents(by_hash[change.after.sha256])
 
         with translated():
@@ -143,8 +143,8 @@ class Disk:
         backups = {one.place: one.backup for one in installed.changes}
         directory = self.records.backups(installed.id)
 
-        def source(change: Change) -> AbstractContextManager[BinaryIO]:
-            return (directory / backups[change.place]).open("rb")
+        def source(change: Change) -> Iterable[bytes]:
+            return chunks_of(directory / backups[change.place])
 
         with translated():
             return Taken(carry_out(self.records, transaction, source), kept)

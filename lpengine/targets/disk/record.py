@@ -5,17 +5,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
 
-import msgspec
-
-from lpengine.errors import InputError, NotPermittedError
+from lpengine.targets.disk.durable import Durable
 from lpengine.targets.disk.states import FileState
 from lpengine.targets.disk.system import System
 
 SCHEMA = 1
-
-T = TypeVar("T")
 
 
 class Stage(StrEnum):
@@ -110,35 +105,35 @@ class Records:
         return self.directory / "transaction.json"
 
     def pending(self) -> Transaction | None:
-        return self._read(self.pending_path, Transaction)
+        return self._durable.read(self.pending_path, Transaction)
 
     def write_pending(self, transaction: Transaction) -> None:
-        self._write(self.pending_path, transaction)
+        self._durable.write(self.pending_path, transaction)
 
     def drop_pending(self) -> None:
-        self._drop(self.pending_path)
+        self._durable.drop(self.pending_path)
 
     def installed(self) -> tuple[Installed, ...]:
         """In the order in which they came."""
         found = []
         for path in sorted(self._installed.glob("*.json")):
-            one = self._read(path, Installed)
+            one = self._durable.read(path, Installed)
             if one is not None:
                 found.append(one)
         return tuple(sorted(found, key=lambda one: one.number))
 
     def write_installed(self, installed: Installed) -> None:
-        self._write(self._installed / f"{installed.id}.json", installed)
+        self._durable.write(self._installed / f"{installed.id}.json", installed)
 
     def drop_installed(self, id: str) -> None:
-        self._drop(self._installed / f"{id}.json")
+        self._durable.drop(self._installed / f"{id}.json")
 
     def backups(self, id: str) -> Path:
         return self.directory / "backups" / id
 
     def make_backups(self, id: str) -> Path:
         directory = self.backups(id)
-        self.make_directories(directory)
+        self._durable.make_directories(directory)
         return directory
 
     def drop_backups(self, id: str) -> None:
@@ -149,53 +144,10 @@ class Records:
             self.system.remove_directory(directory)
             self.system.sync_directory(directory.parent)
 
-    def make_directories(self, directory: Path) -> None:
-        """Durable, and for nobody else's eyes: backups may be of secrets."""
-        missing = [p for p in (directory, *directory.parents) if not p.exists()]
-        for path in reversed(missing):
-            with suppress(FileExistsError):
-                self.system.make_directory(path, 0o700)
-            self.system.sync_directory(path.parent)
+    @property
+    def _durable(self) -> Durable:
+        return Durable(self.system)
 
     @property
     def _installed(self) -> Path:
         return self.directory / "installed"
-
-    def _read(self, path: Path, type: type[T]) -> T | None:
-        try:
-            return msgspec.json.decode(path.read_bytes(), type=type)
-        except FileNotFoundError:
-            return None
-        except PermissionError as error:
-            raise NotPermittedError(
-                f"{path}: may not be read", hint="run it as root"
-            ) from error
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise damaged(path, str(error)) from error
-
-    def _write(self, path: Path, value: Any) -> None:
-        """The whole file or the old one, also when the power fails."""
-        self.make_directories(path.parent)
-        fresh = path.with_name(f".{path.name}.new")
-        with suppress(FileNotFoundError):
-            self.system.remove(fresh)
-        descriptor = self.system.create(fresh)
-        try:
-            self.system.write(descriptor, msgspec.json.encode(value))
-            self.system.sync(descriptor)
-        finally:
-            self.system.close(descriptor)
-        self.system.rename(fresh, path)
-        self.system.sync_directory(path.parent)
-
-    def _drop(self, path: Path) -> None:
-        with suppress(FileNotFoundError):
-            self.system.remove(path)
-            self.system.sync_directory(path.parent)
-
-
-def damaged(path: Path, what: str) -> InputError:
-    return InputError(
-        f"{path}: damaged record: {what}",
-        hint="restore it from a backup; the files on the disk are not touched",
-    )

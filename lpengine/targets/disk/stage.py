@@ -2,18 +2,16 @@
 
 import errno
 import hashlib
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 from lpengine.errors import InputError, StalePlanError
 from lpengine.targets.disk.record import Change, Records, Transaction
-from lpengine.targets.disk.states import CHUNK, FileState, Kind
+from lpengine.targets.disk.states import FileState, Kind, chunks_of
 from lpengine.targets.disk.system import System
 
 # Where the bytes come from that a change puts on the disk.
-Source = Callable[[Change], AbstractContextManager[BinaryIO]]
+Source = Callable[[Change], Iterable[bytes]]
 
 # What link(2) answers on a file system that has no hard links, or no more of them.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
@@ -44,8 +42,8 @@ def keep(records: Records, transaction: Transaction, change: Change) -> None:
     place, system = records.at(change.place), records.system
     if change.backup:
         backup = records.make_backups(transaction.id) / change.backup
-        with place.open("rb") as file:
-            write(system, backup, change.before, file, change.path, dressed=False)
+        chunks = chunks_of(place)
+        write(system, backup, change.before, chunks, change.path, dressed=False)
     if change.old:
         keep_beside(system, place, records.old(change), change)
 
@@ -61,8 +59,7 @@ def keep_beside(system: System, place: Path, old: Path, change: Change) -> None:
     if change.before.kind is Kind.LINK:
         make_link(system, old, change.before)
     else:
-        with place.open("rb") as file:
-            write(system, old, change.before, file, change.path)
+        write(system, old, change.before, chunks_of(place), change.path)
 
 
 def lay(records: Records, change: Change, source: Source) -> None:
@@ -72,8 +69,7 @@ def lay(records: Records, change: Change, source: Source) -> None:
     if change.after.kind is Kind.LINK:
         make_link(records.system, new, change.after)
     else:
-        with source(change) as file:
-            write(records.system, new, change.after, file, change.path)
+        write(records.system, new, change.after, source(change), change.path)
 
 
 def make_link(system: System, path: Path, state: FileState) -> None:
@@ -87,7 +83,7 @@ def write(
     system: System,
     path: Path,
     state: FileState,
-    file: BinaryIO,
+    chunks: Iterable[bytes],
     name: str,
     *,
     dressed: bool = True,
@@ -95,7 +91,7 @@ def write(
     """A file with these bytes and, dressed, all that the state says, synced."""
     descriptor = system.create(path)
     try:
-        copied = copy(system, file, descriptor)
+        copied = copy(system, chunks, descriptor)
         if copied != state.sha256:
             raise unlike(path, state, name, dressed)
         if dressed:
@@ -105,9 +101,9 @@ def write(
         system.close(descriptor)
 
 
-def copy(system: System, file: BinaryIO, descriptor: int) -> str:
+def copy(system: System, chunks: Iterable[bytes], descriptor: int) -> str:
     digest = hashlib.sha256()
-    while chunk := file.read(CHUNK):
+    for chunk in chunks:
         digest.update(chunk)
         system.write(descriptor, chunk)
     return digest.hexdigest()
