@@ -145,6 +145,41 @@ enum lp_status lp_changed_chunks(const uint8_t *left, const uint8_t *right,
 				 uint64_t *indexes, size_t capacity,
 				 size_t *ret_count);
 
+/* One instruction. Places count from its first byte and are meaningless where
+ * the size beside them is 0. map is 0 for opcodes of one byte, 1 behind 0f, 2
+ * behind 0f 38, 3 behind 0f 3a, as VEX numbers them; 0xff where the bytes are
+ * no instruction, which then has the size 1. */
+enum lp_instruction_flag {
+	LP_HAS_MODRM = 1,
+	LP_RIP_RELATIVE = 2, /* the displacement counts from the end of it */
+	LP_RELATIVE = 4, /* the immediate does: a jump or call */
+};
+struct lp_instruction {
+	uint32_t offset;
+	uint8_t size;
+	uint8_t opcode_at;
+	uint8_t map;
+	uint8_t opcode;
+	uint8_t modrm;
+	uint8_t flags; /* enum lp_instruction_flag */
+	uint8_t displacement_at;
+	uint8_t displacement_size;
+	uint8_t immediate_at;
+	uint8_t immediate_size;
+};
+
+/* Takes size bytes of code apart: writes up to capacity instructions, and how
+ * many there are. They cover all bytes. */
+enum lp_status lp_decode(const uint8_t *code, uint64_t size,
+			 struct lp_instruction *instructions, size_t capacity,
+			 size_t *ret_count);
+
+/* Where the instructions end that hold the bytes at fields, offsets into code
+ * in ascending order; behind four bytes where there is no instruction. */
+enum lp_status lp_field_ends(const uint8_t *code, uint64_t size,
+			     const uint64_t *fields, size_t field_count,
+			     uint64_t *ret_ends);
+
 /* Scans size bytes of stack (8-byte words, conservatively) for values inside
  * [start, end) of any range; ranges are sorted, apart and not empty. Writes the
  * byte offset of the first hit and the range it hit, or LP_E_RANGE where there

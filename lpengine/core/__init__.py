@@ -4,6 +4,7 @@ Buffers are handed to C where they are; nothing here copies one. Every call into
 C releases the interpreter lock.
 """
 
+from lpengine.core.instructions import Decoded, decode, field_ends
 from lpengine.core.library import Buffer
 from lpengine.core.memory import Memory
 from lpengine.core.refusals import RedirectError, RelocationError
@@ -25,6 +26,7 @@ __all__ = [
     "NEAR_JUMP_SIZE",
     "SAVED_MAX",
     "Buffer",
+    "Decoded",
     "Memory",
     "RedirectError",
     "Redirection",
@@ -32,6 +34,8 @@ __all__ = [
     "Site",
     "SymbolIndex",
     "changed_chunks",
+    "decode",
+    "field_ends",
     "redirect",
     "relocate",
     "scan_stack",
