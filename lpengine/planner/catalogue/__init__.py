@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from lpengine.errors import NotFoundError
+from lpengine.planner.catalogue.change import CODES as CHANGE
 from lpengine.planner.catalogue.code import Code
 from lpengine.planner.catalogue.data import CODES as DATA
 from lpengine.planner.catalogue.dependencies import CODES as DEPENDENCIES
@@ -32,6 +33,7 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
             DEPENDENCIES,
             ENVIRONMENT,
             DISK,
+            CHANGE,
         )
         for code in group
     }
