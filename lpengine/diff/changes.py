@@ -249,7 +249,9 @@ class Code:
 class FunctionChange:
     """One function. `name` is the original's, which is what gets redirected; the
     patched build may call it differently (`patched_name`). For a NEW one it is the
-    patched build's and `original` is None; for a GONE one there is no piece.
+    patched build's and `original` is None; for a GONE one there is no piece. The
+    function begins `entry` bytes into its piece, behind what compilers put in front
+    (`__pfx_`, `__cfi_`).
 
     `has_ftrace_site` is about the original (Linux), `starts_with_endbr` too.
     `exported` says that modules may call it (EXPORT_SYMBOL). `before` and `after`
@@ -263,6 +265,7 @@ class FunctionChange:
     patched_name: str = ""
     original: Original | None = None
     piece: int | None = None
+    entry: int = 0
     children: tuple[str, ...] = ()
     reason: Reason | None = None
     is_global: bool = False

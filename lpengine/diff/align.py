@@ -1,0 +1,102 @@
+"""Puts two sequences beside each other, in bounded time whatever they hold."""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from difflib import SequenceMatcher
+
+# Blocks up to this size are compared in full, larger ones only between tokens that
+# occur once in each.
+_THOROUGH = 400
+
+
+def aligned(
+    left: Sequence[Hashable], right: Sequence[Hashable]
+) -> list[tuple[int, int]]:
+    """Pairs of places of equal tokens, ascending in both."""
+    pairs: list[tuple[int, int]] = []
+    waiting = [(0, len(left), 0, len(right))]
+    while waiting:
+        low, high, start, end = waiting.pop()
+        while low < high and start < end and left[low] == right[start]:
+            pairs.append((low, start))
+            low, start = low + 1, start + 1
+        while low < high and start < end and left[high - 1] == right[end - 1]:
+            high, end = high - 1, end - 1
+            pairs.append((high, end))
+        if low == high or start == end:
+            continue
+        if high - low <= _THOROUGH and end - start <= _THOROUGH:
+            pairs += _thorough(left, right, low, high, start, end)
+        else:
+            waiting += _between_anchors(left, right, low, high, start, end)
+    return sorted(pairs)
+
+
+def _thorough(
+    left: Sequence[Hashable],
+    right: Sequence[Hashable],
+    low: int,
+    high: int,
+    start: int,
+    end: int,
+) -> list[tuple[int, int]]:
+    matcher = SequenceMatcher(None, left[low:high], right[start:end], autojunk=False)
+    return [
+        (low + block.a + step, start + block.b + step)
+        for block in matcher.get_matching_blocks()
+        for step in range(block.size)
+    ]
+
+
+def _between_anchors(
+    left: Sequence[Hashable],
+    right: Sequence[Hashable],
+    low: int,
+    high: int,
+    start: int,
+    end: int,
+) -> list[tuple[int, int, int, int]]:
+    """The parts in front of, at and behind tokens that are unique in both."""
+    once = _once(left, low, high)
+    again = _once(right, start, end)
+    common = sorted((once[token], again[token]) for token in once.keys() & again.keys())
+    anchors = _ascending(common)
+    parts = []
+    for at, other in anchors:
+        parts.append((low, at, start, other))
+        parts.append((at, at + 1, other, other + 1))
+        low, start = at + 1, other + 1
+    # Without any anchor there is nothing to hold on to: the part stays unpaired.
+    if anchors:
+        parts.append((low, high, start, end))
+    return parts
+
+
+def _once(tokens: Sequence[Hashable], low: int, high: int) -> dict[Hashable, int]:
+    counts = Counter(tokens[low:high])
+    return {tokens[at]: at for at in range(low, high) if counts[tokens[at]] == 1}
+
+
+def _ascending(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The longest run of pairs, sorted by their first, that ascends in the second
+    too (patience sorting)."""
+    piles: list[int] = []
+    tops: list[int] = []
+    before: list[int] = []
+    for index, (_, value) in enumerate(pairs):
+        low, high = 0, len(piles)
+        while low < high:
+            middle = (low + high) // 2
+            if piles[middle] < value:
+                low = middle + 1
+            else:
+                high = middle
+        before.append(tops[low - 1] if low else -1)
+        piles[low : low + 1] = [value]
+        tops[low : low + 1] = [index]
+    run: list[tuple[int, int]] = []
+    at = tops[-1] if tops else -1
+    while at >= 0:
+        run.append(pairs[at])
+        at = before[at]
+    return run[::-1]

@@ -1,0 +1,339 @@
+"""What a payload must bring: the changed and new functions, and all they drag in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from lpengine.diff.changes import (
+    Definition,
+    External,
+    Inside,
+    Original,
+    Piece,
+    PieceKind,
+    Record,
+    Table,
+    Target,
+    Use,
+)
+from lpengine.diff.examine import Examination
+from lpengine.diff.names import is_static_local
+from lpengine.diff.private import Privacy
+from lpengine.diff.records import TABLES
+from lpengine.diff.references import Reference, is_call
+from lpengine.diff.sections import SectionKind
+from lpengine.diff.shape import masked
+from lpengine.diff.tables import TableRecord
+from lpengine.diff.units import Role, Unit
+from lpengine.elf import Section
+from lpengine.elf.constants import (
+    SHT_NOBITS,
+    STB_LOCAL,
+    STT_NOTYPE,
+    STT_OBJECT,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """A reference that leads to nothing a payload could bind to."""
+
+    unit: str
+    symbol: str
+    what: str
+
+
+class Closure:
+    """Grows from the changed functions until nothing is missing. `units` are the
+    patched build's units that are included, by number, with their piece."""
+
+    def __init__(self, examination: Examination) -> None:
+        self._pair = examination
+        self._side = examination.new.references
+        self._private = Privacy(self._side)
+        self._changed = examination.differing_code
+        self._texts: dict[tuple[int, bytes], int] = {}
+        self._waiting: list[Unit] = []
+        self._pieces: list[Piece | None] = []
+        self._units: list[Unit | None] = []
+        self.places: dict[int, int] = {}
+        self.unresolved: list[Unresolved] = []
+        self.contested: dict[str, list[str]] = {}
+        self.tables: tuple[Table, ...] = ()
+        self.hooks: tuple[Table, ...] = ()
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        return tuple(piece for piece in self._pieces if piece is not None)
+
+    def grow(self) -> None:
+        for pair in sorted(self._changed.values(), key=lambda each: each.new.number):
+            self._include(pair.new, "")
+        for unit in self._pair.new_functions:
+            self._include(unit, "")
+        hooks = [self._hook_table(section) for section in self._hook_sections()]
+        self._work()
+        self.hooks = tuple(hooks)
+        self._collect_tables()
+
+    def includes(self, unit: Unit) -> bool:
+        return unit.number in self.places
+
+    def included(self) -> Iterator[Unit]:
+        return (unit for unit in self._units if unit is not None)
+
+    def _work(self) -> None:
+        while self._waiting:
+            unit = self._waiting.pop(0)
+            index = self.places[unit.number]
+            piece = self._pieces[index]
+            assert piece
+            uses = tuple(self._use(unit, each) for each in self._side.of(unit))
+            self._pieces[index] = replace(piece, uses=uses)
+
+    def _include(self, unit: Unit, why: str) -> int:
+        found = self.places.get(unit.number)
+        if found is not None:
+            return found
+        index = self.places[unit.number] = len(self._pieces)
+        self._pieces.append(self._piece(unit, why))
+        self._units.append(unit)
+        self._waiting.append(unit)
+        return index
+
+    def _piece(self, unit: Unit, why: str) -> Piece:
+        section = unit.section
+        return Piece(
+            unit.name,
+            _piece_kind(unit),
+            section.name,
+            section.flags,
+            section.entry_size,
+            _alignment(section, unit.start),
+            b"" if section.type == SHT_NOBITS else masked(self._side, unit),
+            unit.size,
+            tuple(
+                Definition(s.name, s.value - unit.start, s.size, s.binding, s.type)
+                for s in unit.symbols
+                if s.name
+            ),
+            why=why,
+        )
+
+    def _text(self, section: Section, text: bytes, why: str) -> int:
+        key = section.index, text
+        found = self._texts.get(key)
+        if found is None:
+            is_string = self._side.object.kinds[section.index] is SectionKind.STRINGS
+            found = self._texts[key] = len(self._pieces)
+            self._units.append(None)
+            self._pieces.append(
+                Piece(
+                    f"{section.name}:{len(self._texts)}",
+                    PieceKind.STRING if is_string else PieceKind.CONSTANT,
+                    section.name,
+                    section.flags,
+                    section.entry_size,
+                    max(section.alignment, 1),
+                    text,
+                    len(text),
+                    why=why,
+                )
+            )
+        return found
+
+    def _use(self, unit: Unit, reference: Reference) -> Use:
+        code = self._side.object.bytes_of(unit)
+        called = unit.is_code and is_call(code, reference)
+        target, addend = self._target(reference, unit.name, called, unit)
+        return Use(reference.offset, reference.type, target, addend, reference.shown)
+
+    def _target(
+        self, reference: Reference, why: str, called: bool, user: Unit | None
+    ) -> tuple[Target, int]:
+        shift = reference.shift
+        if reference.text is not None:
+            assert reference.section
+            piece = self._text(reference.section, reference.text, why)
+            return Inside(piece, reference.place), shift
+        unit = reference.unit
+        if unit is None:
+            if reference.section is not None:
+                self.unresolved.append(
+                    Unresolved(why, reference.shown, "an empty section")
+                )
+            external = External(reference.name, reference.weak)
+            return external, reference.place + shift
+        if unit.is_code:
+            return self._code_target(unit, reference, why, called, user)
+        return self._data_target(unit, reference, why)
+
+    def _code_target(
+        self,
+        unit: Unit,
+        reference: Reference,
+        why: str,
+        called: bool,
+        user: Unit | None,
+    ) -> tuple[Target, int]:
+        original = self._pair.match.original_of(unit)
+        carried = self._is_carried(unit)
+        is_entry = reference.place == unit.entry and unit.role is Role.FUNCTION
+        # What is known by its address stays known by it, also to others.
+        by_address = is_entry and not called and user is not None
+        is_part = unit.number in self._pair.parents
+        if original is not None and not is_part and (not carried or by_address):
+            place = reference.place - unit.entry
+            return self._original(original), place + reference.shift
+        return Inside(self._include(unit, why), reference.place), reference.shift
+
+    def _is_carried(self, unit: Unit) -> bool:
+        """Whether this code is part of the payload: it changed, is new, is a part of
+        something included, or has no name to be found by."""
+        if unit.number in self.places or unit.number in self._changed:
+            return True
+        parent = self._pair.parents.get(unit.number)
+        if parent is not None and parent.number in self.places:
+            return True
+        if self._pair.match.original_of(unit) is None:
+            return True
+        return self._private.holds(unit)
+
+    def _data_target(
+        self, unit: Unit, reference: Reference, why: str
+    ) -> tuple[Target, int]:
+        original = self._pair.match.original_of(unit)
+        copied = self._is_copied(unit, original)
+        if original is not None and not copied:
+            return self._original(original), reference.place + reference.shift
+        self._note_contested(unit)
+        return Inside(self._include(unit, why), reference.place), reference.shift
+
+    def _is_copied(self, unit: Unit, original: Unit | None) -> bool:
+        """Constants that compilers make are copied; those of the source stay what
+        they are, unless they changed."""
+        if not self._private.holds(unit):
+            return False
+        if unit.role is Role.ANONYMOUS or original is None:
+            return True
+        pair = self._pair.by_new.get(unit.number)
+        return pair is None or pair.differing is not None
+
+    def _note_contested(self, unit: Unit) -> None:
+        for number, candidates in self._pair.match.contested.items():
+            if unit in candidates:
+                old = self._pair.old_object.units[number]
+                self.contested.setdefault(unit.name, []).append(old.name)
+
+    def _original(self, unit: Unit) -> Original:
+        symbol = unit.symbol
+        names = self._pair.old_object.function_names
+        return Original(
+            unit.name if symbol else "",
+            unit.file,
+            symbol.binding if symbol else STB_LOCAL,
+            symbol.type if symbol else (STT_NOTYPE if unit.is_code else STT_OBJECT),
+            unit.section.name,
+            unit.start + unit.entry,
+            symbol.size if symbol else unit.size,
+            not unit.is_code and is_static_local(unit.name, names),
+            symbol.index if symbol else 0,
+        )
+
+    def original_of(self, unit: Unit) -> Original:
+        """How a unit of the original build is described."""
+        return self._original(unit)
+
+    def _hook_sections(self) -> Iterator[Section]:
+        object_ = self._side.object
+        for section, kind in zip(object_.image.sections, object_.kinds, strict=True):
+            if kind is SectionKind.HOOKS and section.size:
+                yield section
+
+    def _hook_table(self, section: Section) -> Table:
+        """The records of a section that declares hooks; their functions come too."""
+        object_ = self._side.object
+        records = object_.relocations(section)
+        found = [self._side.of_field(record, 0, 0) for record in records]
+        uses = tuple(
+            Use(
+                each.offset,
+                each.type,
+                *self._target(each, section.name, False, None),
+                each.shown,
+            )
+            for each in found
+        )
+        data = object_.data(section)
+        record = Record(data, uses, "")
+        return _table(section, len(data), (record,))
+
+    def _collect_tables(self) -> None:
+        by_section: dict[int, list[tuple[int, Record]]] = {}
+        beside: dict[int, tuple[Section, int]] = {}
+        done = 0
+        while done < len(self._units):
+            unit = self._units[done]
+            done += 1
+            if unit is None:
+                continue
+            for found in self._pair.new.by_owner.get(unit.number, ()):
+                section = found.table.section
+                record = found.index, self._record(found, unit)
+                by_section.setdefault(section.index, []).append(record)
+                beside[section.index] = section, found.table.form.size
+            self._work()
+        tables: list[Table] = []
+        for index in sorted(by_section):
+            section, size = beside[index]
+            numbered = sorted(by_section[index], key=lambda each: each[0])
+            tables.append(_table(section, size, tuple(r for _, r in numbered)))
+            tables += self._beside(section, [number for number, _ in numbered])
+        self.tables = tuple(tables)
+
+    def _record(self, found: TableRecord, owner: Unit) -> Record:
+        uses = []
+        for each in found.references:
+            target, addend = self._target(each, owner.name, False, None)
+            uses.append(Use(each.offset, each.type, target, addend, each.shown))
+        return Record(found.data, tuple(uses), owner.name)
+
+    def _beside(self, section: Section, numbers: list[int]) -> Iterator[Table]:
+        """The records that run in parallel: without relocations, one size."""
+        name = TABLES[section.name].beside
+        other = self._side.object.image.section(name) if name else None
+        if other is None:
+            return
+        size = TABLES[name].forms[0].size
+        data = self._side.object.data(other)
+        records = tuple(
+            Record(data[number * size : (number + 1) * size], (), "")
+            for number in numbers
+        )
+        yield _table(other, size, records)
+
+
+def _table(section: Section, size: int, records: tuple[Record, ...]) -> Table:
+    return Table(
+        section.name,
+        section.type,
+        section.flags,
+        max(section.alignment, 1),
+        section.entry_size,
+        size,
+        records,
+    )
+
+
+def _alignment(section: Section, start: int) -> int:
+    whole = max(section.alignment, 1)
+    return min(whole, start & -start) if start else whole
+
+
+def _piece_kind(unit: Unit) -> PieceKind:
+    if unit.is_code:
+        return PieceKind.CODE
+    if unit.is_constant:
+        return PieceKind.CONSTANT
+    if unit.kind is SectionKind.ZERO or unit.section.type == SHT_NOBITS:
+        return PieceKind.ZERO
+    return PieceKind.DATA

@@ -1,0 +1,253 @@
+"""One pair of objects in, all that differs out."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from lpengine.diff.changes import (
+    Difference,
+    FunctionChange,
+    Lifted,
+    Note,
+    ObjectChanges,
+    Reason,
+    Refusal,
+    Status,
+    System,
+    Verdict,
+)
+from lpengine.diff.closure import Closure
+from lpengine.diff.examine import Examination, Pair
+from lpengine.diff.linemap import LineMap
+from lpengine.diff.lines import Lines
+from lpengine.diff.listing import code_of, first_row
+from lpengine.diff.object import ObjectFile
+from lpengine.diff.rules import boot, data, shape, symbols, tables
+from lpengine.diff.rules.finding import Case, Found
+from lpengine.diff.sections import SectionKind
+from lpengine.diff.system import system_of
+from lpengine.diff.units import Unit
+from lpengine.elf import Image
+
+_RULES: tuple[Callable[[Case], Found], ...] = (
+    boot.boot_code,
+    boot.only_called_at_boot,
+    data.changed_data,
+    data.lost_statics,
+    data.new_data,
+    shape.too_short,
+    shape.no_ftrace_site,
+    shape.assembly,
+    tables.unknown_sections,
+    tables.keys_of_modules,
+    symbols.ambiguous,
+    symbols.unresolved,
+    symbols.exports,
+)
+_MODULE = (".gnu.linkonce.this_module", "__this_module")
+_EXPORTS = ("__ksymtab_", "__kstrtab_")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What else is known. `line_map` is of the patch itself. `system` and
+    `is_module` are told from the object where they are None. `hooks` are what the
+    author declares: the subject of a refusal, and the hook that lifts it."""
+
+    line_map: LineMap | None = None
+    system: System | None = None
+    is_module: bool | None = None
+    hooks: Mapping[str, str] = field(default_factory=dict)
+
+
+def diff_images(
+    name: str, original: Image, patched: Image, options: Options | None = None
+) -> ObjectChanges:
+    """What differs between two builds of an object.
+
+    Raises ElfError where one of them is damaged or no relocatable object.
+    """
+    options = options or Options()
+    old, new = ObjectFile(original), ObjectFile(patched)
+    system = options.system or system_of(old, new)
+    if original.data == patched.data:
+        return ObjectChanges(name, Verdict.UNCHANGED, system)
+    return _Differ(name, old, new, system, options).differ()
+
+
+class _Differ:
+    def __init__(
+        self,
+        name: str,
+        old: ObjectFile,
+        new: ObjectFile,
+        system: System,
+        options: Options,
+    ) -> None:
+        self._name = name
+        self._options = options
+        self._system = system
+        lines = Lines(options.line_map)
+        self._examination = Examination(old, new, lines)
+        self._closure = Closure(self._examination)
+
+    def differ(self) -> ObjectChanges:
+        self._closure.grow()
+        found = list(self._found())
+        refusals = [each for each in found if isinstance(each, Refusal)]
+        functions = tuple(self._functions())
+        standing, lifted = self._lift(refusals)
+        return ObjectChanges(
+            self._name,
+            self._verdict(functions, standing),
+            self._system,
+            functions,
+            tuple(data.added_variables(self._case)),
+            self._closure.pieces,
+            self._closure.tables,
+            self._closure.hooks,
+            standing,
+            lifted,
+            tuple(each for each in found if isinstance(each, Note)),
+        )
+
+    @cached_property
+    def _case(self) -> Case:
+        return Case(self._examination, self._closure, self._system, self._is_module())
+
+    def _found(self) -> Iterator[Refusal | Note]:
+        case = self._case
+        for rule in _RULES:
+            for each in rule(case):
+                if isinstance(each, Refusal):
+                    each = replace(each, object=self._name)
+                yield each
+
+    def _is_module(self) -> bool:
+        if self._options.is_module is not None:
+            return self._options.is_module
+        object_ = self._examination.new_object
+        sections = (section.name for section in object_.image.sections)
+        return any(name in _MODULE for name in sections) or any(
+            symbol.is_undefined and symbol.name in _MODULE for symbol in object_.symbols
+        )
+
+    def _lift(
+        self, refusals: list[Refusal]
+    ) -> tuple[tuple[Refusal, ...], tuple[Lifted, ...]]:
+        standing, lifted = [], []
+        for each in refusals:
+            hook = self._options.hooks.get(each.subject)
+            if each.liftable and hook:
+                lifted.append(Lifted(each, hook))
+            else:
+                standing.append(each)
+        return tuple(standing), tuple(lifted)
+
+    def _verdict(
+        self, functions: tuple[FunctionChange, ...], refusals: tuple[Refusal, ...]
+    ) -> Verdict:
+        if refusals:
+            return Verdict.REFUSED
+        changed = any(f.status in (Status.CHANGED, Status.NEW) for f in functions)
+        if changed or self._closure.hooks or self._has_new_globals():
+            return Verdict.CHANGED
+        return Verdict.UNCHANGED
+
+    def _has_new_globals(self) -> bool:
+        """Whether there are variables that other objects may come to use."""
+        return any(
+            unit.is_global and unit.kind in (SectionKind.DATA, SectionKind.ZERO)
+            for unit in self._examination.added
+        )
+
+    def _functions(self) -> Iterator[FunctionChange]:
+        examination = self._examination
+        for unit in examination.old_object.functions:
+            pair = examination.by_old.get(unit.number)
+            if pair is not None and pair.new.number not in examination.parents:
+                yield self._matched(pair)
+        for unit in examination.new_functions:
+            yield self._new(unit)
+        for unit in examination.gone_functions:
+            yield self._gone(unit)
+
+    def _matched(self, pair: Pair) -> FunctionChange:
+        examination = self._examination
+        changed = examination.differing_code.get(pair.new.number)
+        piece = self._closure.places.get(pair.new.number)
+        found = FunctionChange(
+            pair.old.name,
+            Status.SAME if changed is None else Status.CHANGED,
+            pair.old.file,
+            pair.new.name,
+            self._closure.original_of(pair.old),
+            piece,
+            is_global=pair.old.is_global,
+            exported=self._is_exported(pair.old),
+            has_ftrace_site=shape.has_ftrace_site(examination, pair.old),
+            starts_with_endbr=shape.has_endbr(examination, pair.old),
+        )
+        if changed is None:
+            return found
+        before = code_of(examination.old.references, pair.old)
+        after = code_of(examination.new.references, pair.new)
+        return replace(
+            found,
+            entry=pair.new.entry,
+            children=self._children(pair.new),
+            reason=self._reason(changed),
+            before=before,
+            after=after,
+        )
+
+    def _children(self, unit: Unit) -> tuple[str, ...]:
+        children = self._examination.children.get(unit.number, ())
+        return tuple(each.name for each in children)
+
+    def _reason(self, pair: Pair) -> Reason:
+        differing = pair.differing
+        assert differing
+        if differing.kind is Difference.CHILD:
+            return Reason(differing.kind, differing.what)
+        before = code_of(self._examination.old.references, pair.old)
+        after = code_of(self._examination.new.references, pair.new)
+        first = first_row(before, after, (differing.before, differing.after))
+        return Reason(differing.kind, differing.what, first)
+
+    def _new(self, unit: Unit) -> FunctionChange:
+        return FunctionChange(
+            unit.name,
+            Status.NEW,
+            unit.file,
+            unit.name,
+            piece=self._closure.places.get(unit.number),
+            entry=unit.entry,
+            children=self._children(unit),
+            reason=Reason(Difference.NEW, "the original has no such function"),
+            is_global=unit.is_global,
+            after=code_of(self._examination.new.references, unit),
+        )
+
+    def _gone(self, unit: Unit) -> FunctionChange:
+        return FunctionChange(
+            unit.name,
+            Status.GONE,
+            unit.file,
+            original=self._closure.original_of(unit),
+            reason=Reason(Difference.GONE, "the patched build has no such function"),
+            is_global=unit.is_global,
+            exported=self._is_exported(unit),
+            before=code_of(self._examination.old.references, unit),
+        )
+
+    def _is_exported(self, unit: Unit) -> bool:
+        names = {symbol.name for symbol in unit.symbols}
+        return any(
+            prefix + name in self._exports for prefix in _EXPORTS for name in names
+        )
+
+    @cached_property
+    def _exports(self) -> frozenset[str]:
+        object_ = self._examination.old_object
+        return frozenset(s.name for s in object_.symbols if s.name.startswith(_EXPORTS))

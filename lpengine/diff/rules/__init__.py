@@ -1,0 +1,1 @@
+"""What cannot be a live patch, one kind of reason a file."""

@@ -1,0 +1,54 @@
+"""References that lead nowhere, or to several."""
+
+from lpengine.diff import codes
+from lpengine.diff.changes import Note, Refusal
+from lpengine.diff.rules.finding import Case, Found
+from lpengine.diff.sections import SectionKind
+
+_EXPORT = "__ksymtab_"
+
+
+def ambiguous(case: Case) -> Found:
+    """Variables that included code uses and that could be any of several."""
+    for name, candidates in case.closure.contested.items():
+        listed = ", ".join(sorted(set(candidates)))
+        yield Refusal(
+            codes.SYMBOL_AMBIGUOUS,
+            "variable-ambiguous",
+            name,
+            f"{name} of the patched build could be any of {listed} of the original: "
+            "functions that did not change disagree",
+            "give the variables names of their own in the fix",
+        )
+
+
+def unresolved(case: Case) -> Found:
+    for each in case.closure.unresolved:
+        yield Refusal(
+            codes.SYMBOL_MISSING,
+            "reference-unresolved",
+            each.unit,
+            f"{each.unit} refers to {each.symbol}: {each.what}",
+            "report it: the object is of a kind not seen before",
+        )
+
+
+def exports(case: Case) -> Found:
+    """Exports are read when the image or module is loaded."""
+    for unit in case.examination.added:
+        if unit.kind is SectionKind.REGISTRATION and unit.name.startswith(_EXPORT):
+            name = unit.name.removeprefix(_EXPORT)
+            yield Note(
+                "export-added",
+                name,
+                f"{name} is exported by the patched build "
+                "only; a live patch exports nothing",
+            )
+    for unit in case.examination.gone:
+        if unit.kind is SectionKind.REGISTRATION and unit.name.startswith(_EXPORT):
+            name = unit.name.removeprefix(_EXPORT)
+            yield Note(
+                "export-removed",
+                name,
+                f"{name} stays exported: modules may be using it",
+            )

@@ -1,0 +1,60 @@
+"""What differs between two builds: the pairs of fixtures/diff against the answers
+that stand in their cases, from gcc and from clang."""
+
+import pytest
+
+from tests.diff_cases import COMPILERS, Case, bound, called, cases, differed, stems
+
+PAIRS = [
+    pytest.param(case, compiler, id=f"{case.name}-{compiler}")
+    for case in cases()
+    for compiler in COMPILERS
+    if compiler in case.compilers()
+]
+# The fast run has debug information from one compiler and none from the other.
+DEBUG = {"gcc": (), "clang": ("-g",)}
+OTHER_WAY_ROUND = {"gcc": ("-g",), "clang": ()}
+
+
+def check(case: Case, compiler: str, more: tuple[str, ...]) -> None:
+    promised = case.promised | case.promised.get(compiler, {})
+    changes = differed(case, compiler, more)
+    told = f"{changes.refusals}\n{changes.notes}\n{changes.changed_functions}"
+    wants_debug = promised.get("debug", False)
+    if wants_debug and "-g" not in more:
+        return
+    assert str(changes.verdict) == promised["verdict"], told
+    assert stems(changes.changed_functions) == sorted(promised.get("changed", [])), told
+    assert stems(changes.new_functions) == sorted(promised.get("new", [])), told
+    assert stems(changes.new_data) == sorted(promised.get("new_data", [])), told
+    codes = sorted({refusal.code for refusal in changes.refusals})
+    assert codes == sorted(promised.get("codes", [])), told
+    for function, kind in promised.get("reason", {}).items():
+        found = changes.function(function)
+        assert found
+        assert found.reason
+        assert str(found.reason.kind) == kind
+    for function, names in promised.get("binds", {}).items():
+        assert set(names) <= set(bound(changes, function))
+    for function, names in promised.get("addresses", {}).items():
+        assert set(names) <= set(bound(changes, function))
+    for function, names in promised.get("calls", {}).items():
+        assert set(names) <= set(called(changes, function))
+    if "tables" in promised:
+        tables = {table.section: len(table.records) for table in changes.tables}
+        assert tables == promised["tables"]
+    for cause in promised.get("notes", []):
+        assert cause in {note.cause for note in changes.notes}, told
+
+
+@pytest.mark.parametrize(("case", "compiler"), PAIRS)
+def test_case(case: Case, compiler: str) -> None:
+    check(case, compiler, DEBUG[compiler])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "compiler"), PAIRS)
+def test_case_with_debug_information_the_other_way_round(
+    case: Case, compiler: str
+) -> None:
+    check(case, compiler, OTHER_WAY_ROUND[compiler])
