@@ -1,4 +1,4 @@
-"""lpengine build: c and asm"""
+"""lpengine build: c and asm, source, cache"""
 
 import hashlib
 from pathlib import Path
@@ -6,56 +6,35 @@ from pathlib import Path
 import click
 
 from lpengine.api import builds as api
-from lpengine.cli.options import JSON, Decorator, parse_pairs
-from lpengine.compile import DEFAULT_COMPILER
-from lpengine.patch.build import FORMATS
+from lpengine.cli.build_options import (
+    ATOMIC,
+    COMPILER,
+    DEPENDS,
+    FORMAT,
+    IMAGE,
+    MODINFO,
+    MODULE,
+    NAME,
+    OUTPUT,
+    module_name,
+)
+from lpengine.cli.build_source import build_cache, build_source
+from lpengine.cli.options import JSON, parse_pairs
 from lpengine.patch.built import Built
 from lpengine.report import module_shapes as shapes
 from lpengine.report.documents import to_json
 from lpengine.report.files import write_whole
 from lpengine.report.table import show
 
-IMAGE: Decorator = click.option(
-    "--image",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="What is running: Xen's ELF file with symbols (xen-syms), or Linux's vmlinuz "
-    "or vmlinux.",
-)
-OUTPUT: Decorator = click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path)
-)
-NAME: Decorator = click.option("--name", default="", help="Name of the patch.")
-DEPENDS: Decorator = click.option(
-    "--depends",
-    type=click.Path(path_type=Path),
-    help="Xen: the module below it in the stack; without, it goes onto the image.",
-)
-FORMAT: Decorator = click.option(
-    "--for",
-    "format_",
-    type=click.Choice(FORMATS),
-    help="What it is for; by default the image tells.",
-)
-MODULE: Decorator = click.option(
-    "--module",
-    type=click.Path(path_type=Path),
-    help="Linux: the .ko file that the functions are in.",
-)
-ATOMIC: Decorator = click.option(
-    "--atomic-replace",
-    is_flag=True,
-    help="Linux: take the place of all older live patches.",
-)
-MODINFO: Decorator = click.option(
-    "--modinfo", multiple=True, metavar="KEY=VALUE", help="Metadata; may be repeated."
-)
-
 
 @click.group("build")
 def command() -> None:
-    """Make a patch module from C or assembly. The same input gives the same
-    bytes."""
+    """Make a patch module from a source fix, from C or from assembly. The same
+    input gives the same bytes."""
+
+
+command.add_command(build_source)
+command.add_command(build_cache)
 
 
 @command.command("c")
@@ -77,7 +56,7 @@ def command() -> None:
 @MODULE
 @ATOMIC
 @MODINFO
-@click.option("--compiler", default=DEFAULT_COMPILER, show_default=True)
+@COMPILER
 @JSON
 def build_c(
     source: Path,
@@ -158,11 +137,6 @@ def parse_replacement(text: str) -> tuple[str, str]:
     """FUNCTION[=NEW]; a static's NEW is by default its name without the file."""
     old, _, new = text.partition("=")
     return old, new or old.rpartition("#")[2]
-
-
-def module_name(output: Path) -> str:
-    """A kernel module is called like its file."""
-    return output.stem if output.suffix == ".ko" else ""
 
 
 def deliver(built: Built, output: Path, as_json: bool) -> int:

@@ -1,8 +1,9 @@
 """From a source fix to a module, or to the reasons why not: what is the same for
 every kind of tree."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol
 
 from lpengine.compile.events import Comparing, Notify, Proving, unheard
@@ -10,6 +11,9 @@ from lpengine.compile.fix import Fix, described
 from lpengine.compile.source import SourceBuild, built
 from lpengine.compile.tree import ObjectPair, Settings, Tree
 from lpengine.diff.changes import Changes, Refusal, Verdict
+from lpengine.diff.differ import Options, diff_images
+from lpengine.elf import Image, ObjectWriter, open_image, parse_image
+from lpengine.errors import UsageError
 from lpengine.patch.built import Built
 from lpengine.patch.model import Patch
 from lpengine.patch.proof import Proof
@@ -18,12 +22,15 @@ from lpengine.patch.proof import Proof
 @dataclass(frozen=True)
 class SourceOptions:
     """What a module is to be, besides the fix: `depends` is the build id of the
-    module below it in the stack, `replaces` are the modules whose place it takes."""
+    module below it in the stack, `replaces` are the modules whose place it takes.
+    `hooks` are what its author declares: the subject of a refusal, and the hook that
+    makes up for it."""
 
     name: str = ""
     modinfo: Sequence[tuple[str, str]] = ()
     depends: str = ""
     replaces: Sequence[Patch] = ()
+    hooks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -74,17 +81,12 @@ class Maker(Protocol):
         """The module. BuildError where it cannot be made."""
 
 
-Compare = Callable[[Sequence[ObjectPair]], Changes]
-
-
 def build_source(
     tree: Tree,
     fixes: Sequence[Fix],
     maker: Maker,
     settings: Settings,
     options: SourceOptions,
-    *,
-    compare: Compare,
     notify: Notify = unheard,
 ) -> SourceResult:
     """Build the tree with and without the fixes, and a module of the difference.
@@ -101,12 +103,18 @@ def build_source(
         proofs = maker.prove(source, settings)
         pairs = [each for each in source.pairs if _is_in_image(each, proofs)]
         notify(Comparing(len(pairs)))
-        changes = compare(pairs)
-        refusals = (*changes.all_refusals, *maker.judge(source, changes, proofs))
+        changes = _compare(pairs, options)
+        _require_hooks(changes, options)
+        judged = maker.judge(source, changes, proofs)
+        refusals = (
+            *changes.all_refusals,
+            *(each for each in judged if not _is_lifted(each, options)),
+        )
         module = None
         verdict = Verdict.REFUSED if refusals else changes.verdict
         if verdict is Verdict.CHANGED:
-            modinfo = (*described(fixes), *options.modinfo)
+            made_by = ("compiler", settings.toolchain.signature)
+            modinfo = (*described(fixes), made_by, *options.modinfo)
             module = maker.make(changes, proofs, modinfo)
     return SourceResult(
         verdict=verdict,
@@ -120,6 +128,47 @@ def build_source(
         strangers=source.applied.strangers,
         notes=source.notes,
     )
+
+
+def _compare(pairs: Sequence[ObjectPair], options: SourceOptions) -> Changes:
+    chosen = Options(hooks=options.hooks)
+    return Changes(
+        tuple(
+            diff_images(
+                each.name, _opened(each.original), _opened(each.patched), chosen
+            )
+            for each in pairs
+        )
+    )
+
+
+def _opened(path: Path | None) -> Image:
+    """Of an object that comes or goes the other side is an empty one."""
+    if path is None:
+        return parse_image(ObjectWriter().finish(), "<no object>")
+    return open_image(path)
+
+
+def _is_lifted(refusal: Refusal, options: SourceOptions) -> bool:
+    return refusal.liftable and refusal.subject in options.hooks
+
+
+def _require_hooks(changes: Changes, options: SourceOptions) -> None:
+    """A hook that is declared to make up for something has to be in the fix."""
+    uses = (
+        use
+        for each in changes.objects
+        for table in each.hooks
+        for record in table.records
+        for use in record.uses
+    )
+    known = {use.symbol for use in uses}
+    for subject, hook in options.hooks.items():
+        if hook not in known:
+            raise UsageError(
+                f"the fix has no hook {hook} to make up for {subject}",
+                hint="declare it in the source with LIVEPATCH_LOAD_HOOK and its like",
+            )
 
 
 def _is_in_image(pair: ObjectPair, proofs: Mapping[str, Proof]) -> bool:

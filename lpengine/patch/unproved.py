@@ -37,14 +37,16 @@ class NotProvedError(BuildError):
 
 def likely_cause(
     differences: Sequence[Difference],
+    objects: int,
     *,
     image_compilers: Sequence[str],
     our_compilers: Sequence[str],
     configuration: str,
     other_configuration: Sequence[str],
 ) -> str:
-    """One sentence: what to look at first. `other_configuration` are settings in
-    which the image's own configuration differs from the one that was used."""
+    """One sentence: what to look at first. `objects` is how many there are in all;
+    `other_configuration` are settings in which the image's own configuration differs
+    from the one that was used."""
     if image_compilers and not set(image_compilers) & set(our_compilers):
         return (
             f"the image was compiled by {', '.join(image_compilers)}, this is "
@@ -57,7 +59,7 @@ def likely_cause(
             "leave --config out to use the image's own"
         )
     files = sorted({each.object for each in differences})
-    if len(files) <= _SHOWN:
+    if len(files) <= min(_SHOWN, objects // 2):
         return (
             f"is the tree at the image's commit, with its patches? Look at "
             f"{', '.join(files)}"

@@ -16,6 +16,7 @@ from lpengine.errors import (
     StuckError,
     TargetError,
 )
+from lpengine.report.change_documents import CHANGE_DOCUMENTS
 from lpengine.report.document import Document
 from lpengine.report.update_documents import UPDATE_DOCUMENTS
 
@@ -417,6 +418,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     GuestsDocument,
     LabDocument,
     *UPDATE_DOCUMENTS,
+    *CHANGE_DOCUMENTS,
     ErrorDocument,
 )
 

@@ -190,8 +190,9 @@ class _Gathering:
             old = self._target.function_at(
                 _address(function.original, bound), function.name
             )
-            place = places[function.piece]
-            size = bound.changes.pieces[function.piece].size
+            start, piece = places[function.piece], bound.changes.pieces[function.piece]
+            place = Place(start.section, start.offset + function.entry)
+            size = piece.size - function.entry
             new = SymbolSpec(old.name, place, size, function=True, local=True)
             self.redirects.append(Redirect(old, new))
 

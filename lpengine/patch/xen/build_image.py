@@ -224,12 +224,13 @@ class TargetImage:
 
     @cached_property
     def _by_address(self) -> dict[int, Symbol]:
-        """Of several symbols at one place a global one, whose name is shorter."""
+        """Of several symbols at one place one of something, not a label between
+        sections; then a global one, whose name is shorter."""
         found: dict[int, Symbol] = {}
         for symbol in self.image.symbols:
             if symbol.in_section and symbol.name and symbol.type != STT_SECTION:
-                known = found.get(symbol.value)
-                if known is None or (known.is_local and not symbol.is_local):
+                known = found.setdefault(symbol.value, symbol)
+                if _telling(symbol) > _telling(known):
                     found[symbol.value] = symbol
         return found
 
@@ -318,6 +319,10 @@ class TargetImage:
             original = start + index * ALTERNATIVE.size + distance
             spans.append((original, original + size + padding))
         return tuple(spans)
+
+
+def _telling(symbol: Symbol) -> tuple[bool, bool]:
+    return symbol.size > 0, not symbol.is_local
 
 
 def _gone(name: str) -> BuildError:

@@ -45,6 +45,7 @@ class XenMaker:
                 differences,
                 likely_cause(
                     differences,
+                    len(linked),
                     image_compilers=signatures(self._image),
                     our_compilers=(settings.toolchain.signature,),
                     configuration=settings.origin,
