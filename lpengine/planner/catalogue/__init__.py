@@ -16,6 +16,7 @@ from lpengine.planner.catalogue.quiescence import CODES as QUIESCENCE
 from lpengine.planner.catalogue.shape import CODES as SHAPE
 from lpengine.planner.catalogue.symbols import CODES as SYMBOLS
 from lpengine.planner.catalogue.target import CODES as TARGET
+from lpengine.planner.catalogue.updates import CODES as UPDATES
 
 __all__ = ["CATALOGUE", "Code", "explain"]
 
@@ -34,6 +35,7 @@ CATALOGUE: Mapping[str, Code] = MappingProxyType(
             ENVIRONMENT,
             DISK,
             CHANGE,
+            UPDATES,
         )
         for code in group
     }

@@ -16,7 +16,8 @@ CODES = (
         text="Patches form a stack. Each names by build id what it was built upon: "
         "the image for the first, the patch below for every other. The remedy names "
         "the patch that would fit if it is loaded. The check can be switched off for "
-        "one apply; then nobody knows whether the two fit, and the plan warns.",
+        "one apply; then nobody knows whether the two fit, and the plan warns. In the "
+        "same way an update may require others, which have to be installed before.",
     ),
     Code(
         "LP-DEP-502",
@@ -28,7 +29,8 @@ CODES = (
         source="update conflicts; two live patching tools on one system",
         text="Stacking works when both redirect the same function from its first "
         "byte. Ranges that overlap otherwise, or a second tool that patches too, "
-        "would save and restore each other's half-written bytes.",
+        "would save and restore each other's half-written bytes. Whole updates can "
+        "stand against one another as well, and say so.",
     ),
     Code(
         "LP-DEP-503",

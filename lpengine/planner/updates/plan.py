@@ -170,6 +170,7 @@ class HostPlan:
     uncovered: tuple[str, ...] = ()
     covered: tuple[str, ...] = ()
     install: tuple[str, ...] = ()
+    superseded: tuple[str, ...] = ()
     apply: tuple[LivePatch, ...] = ()
     guidance: Mapping[Level, tuple[Task, ...]] = field(default_factory=dict)
     before: tuple[HostTask, ...] = ()

@@ -39,8 +39,8 @@ class Media(StrEnum):
 
 
 class Hindrance(StrEnum):
-    """Why the server says that a guest cannot leave its host (the codes of XAPI's
-    get_vms_which_prevent_evacuation, in lower case)."""
+    """Why the server says that a guest cannot leave its host: the codes of XAPI's
+    get_vms_which_prevent_evacuation in lower case, the one about storage in three."""
 
     REQUIRES_ISO = "vm_requires_iso_sr"
     REQUIRES_LOCAL_SR = "vm_requires_local_sr"
@@ -57,6 +57,12 @@ class Hindrance(StrEnum):
     NOT_ENOUGH_MEMORY = "host_not_enough_free_memory"
     NO_HOSTS = "no_hosts_available"
     UNKNOWN = "unknown"
+
+    @property
+    def code(self) -> str:
+        """What XAPI calls it."""
+        about_storage = self.startswith("vm_requires_") and self.endswith("_sr")
+        return "VM_REQUIRES_SR" if about_storage else self.upper()
 
 
 class LivepatchStatus(StrEnum):
@@ -177,12 +183,14 @@ class HostState:
     package manager offers, None where it was not asked: they are then worked out.
 
     `features` tells for each feature whether the licence has it; one that is missing
-    is not licensed. `guests` are those on the host, None where not known. `failed`
-    names the components whose live patch failed last time. `prechecks` are the host's
-    own answers by update. `updates_requiring_reboot` and `toolstack_restart_pending`
-    tell of earlier updates that are not in effect. `held` says why nobody may update
-    this host, `pinned` which components are not to be live patched, `closed_until`
-    when the maintenance window opens if it is closed now.
+    is not licensed. Of the disk, `free_disk` bytes are free (None: not known), and
+    `reclaimable_disk` more could be. `guests` are those on the host, None where not
+    known. `failed` names the components whose live patch failed last time, `crashed`
+    the live patches that the host did not survive. `prechecks` are the host's own
+    answers by update. `updates_requiring_reboot` and `toolstack_restart_pending` tell
+    of earlier updates that are not in effect. `held` says why nobody may update this
+    host, `pinned` which components are not to be live patched, `closed_until` when the
+    maintenance window opens if it is closed now.
     """
 
     name: str
@@ -204,6 +212,7 @@ class HostState:
     edition: str = ""
     features: Mapping[str, bool] = field(default_factory=dict)
     free_disk: int | None = None
+    reclaimable_disk: int = 0
     guests: tuple[Guest, ...] | None = ()
     storage: tuple[Storage, ...] = ()
     prechecks: Mapping[str, ServerPrecheck] = field(default_factory=dict)

@@ -1,0 +1,249 @@
+"""Plans for a host, a pool, and many pools."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from lpengine.package.model import Level, Task, Update
+from lpengine.planner.plan import Verdict
+from lpengine.planner.updates.case import Case, case_of, is_licensed, refusal_of
+from lpengine.planner.updates.decision import Decision, decide_case
+from lpengine.planner.updates.digest import state_digest
+from lpengine.planner.updates.order import in_rolling_order, pool_key
+from lpengine.planner.updates.pending import (
+    host_after_livepatches,
+    host_after_update,
+    restart_levels,
+)
+from lpengine.planner.updates.plan import FleetPlan, HostPlan, PoolPlan, Precheck
+from lpengine.planner.updates.prechecks import guests, hosts, pools
+from lpengine.planner.updates.state import (
+    DEFAULT_POLICY,
+    HostState,
+    LivePatching,
+    PoolState,
+    UpdatePolicy,
+)
+from lpengine.planner.updates.tasks import Asked, Tasks, tasks_for
+from lpengine.planner.updates.update_set import UpdateSet, update_set
+
+
+@dataclass(frozen=True)
+class Decider:
+    """Updates, indexed for each package format that hosts have, and the decisions that
+    were made with them: equal cases have equal ones."""
+
+    updates: tuple[Update, ...]
+    policy: UpdatePolicy = DEFAULT_POLICY
+    sets: dict[str, UpdateSet] = field(default_factory=dict)
+    decisions: dict[tuple[str, Case], Decision] = field(default_factory=dict)
+
+    def set_for(self, host: HostState) -> UpdateSet:
+        found = self.sets.get(host.package_format)
+        if found is None:
+            found = update_set(self.updates, host.package_format)
+            self.sets[host.package_format] = found
+        return found
+
+    def decision(self, host: HostState, refusal: str) -> Decision:
+        updates = self.set_for(host)
+        key = host.package_format, case_of(updates, host, refusal)
+        found = self.decisions.get(key)
+        if found is None:
+            found = decide_case(updates, key[1])
+            self.decisions[key] = found
+        return found
+
+
+def decide_host(
+    updates: Iterable[Update],
+    host: HostState,
+    pool: PoolState | None = None,
+    policy: UpdatePolicy = DEFAULT_POLICY,
+) -> HostPlan:
+    """A plan for one host, as part of its pool; without one it is a pool of its own."""
+    pool = pool or PoolState(name=host.name, hosts=(host,))
+    decider = Decider(tuple(updates), policy)
+    refusal = refusal_of(pool, policy)
+    decision = decider.decision(host, refusal)
+    levels = restart_levels([decision.guidance])
+    return plan_host(decider, host, pool, refusal, decision, levels)
+
+
+def decide_pool(
+    updates: Iterable[Update],
+    pool: PoolState,
+    policy: UpdatePolicy = DEFAULT_POLICY,
+) -> PoolPlan:
+    return plan_pool(Decider(tuple(updates), policy), pool)
+
+
+def decide(
+    updates: Iterable[Update],
+    pools_: Iterable[PoolState],
+    policy: UpdatePolicy = DEFAULT_POLICY,
+) -> FleetPlan:
+    """Pools by name; no pool's plan depends on another's."""
+    decider = Decider(tuple(updates), policy)
+    ordered = sorted(pools_, key=pool_key)
+    return FleetPlan(tuple(plan_pool(decider, pool) for pool in ordered))
+
+
+def plan_pool(decider: Decider, pool: PoolState) -> PoolPlan:
+    policy = decider.policy
+    chosen = tuple(
+        host
+        for host in in_rolling_order(pool)
+        if policy.selected is None or host.name in policy.selected
+    )
+    refusal = refusal_of(pool, policy)
+    decisions = [decider.decision(host, refusal) for host in chosen]
+    levels = restart_levels(one.guidance for one in decisions)
+    plans = tuple(
+        plan_host(decider, host, pool, refusal, decision, levels)
+        for host, decision in zip(chosen, decisions, strict=True)
+    )
+    checks = pool_prechecks(decider, pool, chosen, plans)
+    return PoolPlan(
+        pool=pool.name,
+        verdict=verdict_of_pool(plans, checks),
+        hosts=plans,
+        prechecks=checks,
+        automatic=not pool.forbids_restarts or not restarting(plans),
+        live_patching=pool.live_patching,
+        licensed=is_licensed(pool.hosts),
+        restart_guests=levels,
+    )
+
+
+def verdict_of_pool(plans: Sequence[HostPlan], checks: Iterable[Precheck]) -> Verdict:
+    """A pool goes as a whole: what blocks one of its hosts, blocks it."""
+    verdicts = {plan.verdict for plan in plans}
+    if Verdict.REFUSED in verdicts or any(check.blocks for check in checks):
+        return Verdict.REFUSED
+    return Verdict.READY if Verdict.READY in verdicts else Verdict.NOTHING
+
+
+def pool_prechecks(
+    decider: Decider,
+    pool: PoolState,
+    chosen: Sequence[HostState],
+    plans: Sequence[HostPlan],
+) -> tuple[Precheck, ...]:
+    """None where nothing is to be done."""
+    if all(plan.verdict is Verdict.NOTHING for plan in plans):
+        return ()
+    names = [host.name for host in chosen]
+    coming = {one for plan in plans for one in plan.install}
+    going = [one for one in decider.updates if one.id in coming]
+    single = going[0].id if len(decider.updates) == 1 and going else None
+    return (
+        *pools.automatic_mode(pool, decider.policy.mode, restarting(plans)),
+        *pools.synchronisation(pool),
+        *pools.ha_and_wlb(pool),
+        *pools.server_selection(pool, going, names),
+        *pools.coordinator_restart(pool, single),
+    )
+
+
+def restarting(plans: Iterable[HostPlan]) -> tuple[str, ...]:
+    """The hosts of which host or toolstack will be restarted."""
+    tasks = (Task.REBOOT_HOST, Task.RESTART_TOOLSTACK)
+    return tuple(
+        plan.host for plan in plans if any(one.task in tasks for one in plan.after)
+    )
+
+
+def plan_host(
+    decider: Decider,
+    host: HostState,
+    pool: PoolState,
+    refusal: str,
+    decision: Decision,
+    levels: Sequence[Level],
+) -> HostPlan:
+    """`levels` are those at which all guests of the pool are to be restarted."""
+    applied = tuple(one.component for one in decision.apply)
+    asked = Asked(
+        guidance=decision.guidance,
+        applied=applied,
+        processes=decision.processes,
+        unresolved=is_unresolved(decider.set_for(host), host, decision),
+        guests=levels,
+    )
+    updates = decider.set_for(host)
+    tasks = tasks_for(host, asked, decider.policy.level)
+    checks = host_prechecks(decider, host, pool, decision, tasks)
+    after_update = host_after_update(host.pending, decision.guidance)
+    return HostPlan(
+        host=host.name,
+        pool=pool.name,
+        role=host.role,
+        verdict=verdict_of_host(decision, checks),
+        updates_digest=updates.digest,
+        state_digest=state_digest(updates, host, refusal),
+        status=decision.status,
+        effective=decision.effective,
+        suppressed=decision.suppressed,
+        components=decision.components,
+        uncovered=decision.uncovered,
+        covered=decision.covered,
+        install=decision.install,
+        superseded=decision.superseded,
+        apply=decision.apply,
+        guidance=decision.guidance,
+        before=tasks.before,
+        after=tasks.after,
+        pending=host.pending,
+        pending_after=host_after_livepatches(after_update, applied, ()),
+        prechecks=checks,
+        findings=decision.findings,
+    )
+
+
+def verdict_of_host(decision: Decision, checks: Iterable[Precheck]) -> Verdict:
+    if any(check.blocks for check in checks):
+        return Verdict.REFUSED
+    return Verdict.READY if has_work(decision) else Verdict.NOTHING
+
+
+def has_work(decision: Decision) -> bool:
+    """Whether anything goes onto the disk or into memory."""
+    return bool(decision.install or decision.apply)
+
+
+def is_unresolved(updates: UpdateSet, host: HostState, decision: Decision) -> bool:
+    """Whether an earlier update is not in effect, and will not be without a boot."""
+    others = host.updates_requiring_reboot - updates.ids
+    return bool(others or decision.unresolved)
+
+
+def host_prechecks(
+    decider: Decider,
+    host: HostState,
+    pool: PoolState,
+    decision: Decision,
+    tasks: Tasks,
+) -> tuple[Precheck, ...]:
+    """In the order of the groups. A host that has everything already is only said to
+    be skipped; one that does not answer is not looked at any further."""
+    updates = decider.set_for(host)
+    if not host.live:
+        return hosts.liveness(host)
+    if not has_work(decision):
+        return (hosts.already_there(host),)
+    by_id = {one: updates.parts[one].update for one in decision.install}
+    required = sum(hosts.required_space(one) for one in by_id.values())
+    enforced = decider.policy.live_patching is LivePatching.ENFORCE
+    reboots = any(one.task is Task.REBOOT_HOST for one in tasks.after)
+    return (
+        *hosts.selection(host, decider.policy),
+        *hosts.liveness(host),
+        *hosts.pending_tasks(host),
+        *hosts.storage(host),
+        hosts.disk_space(host, required),
+        *hosts.server_status(host, by_id, updates.order, decision.superseded),
+        hosts.reboot_notice(
+            host, reboots, decision.effective, decision.suppressed, enforced
+        ),
+        *(guests.can_evacuate(host, pool) if tasks.before else ()),
+    )

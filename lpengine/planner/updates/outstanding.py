@@ -1,0 +1,112 @@
+"""Which updates a host does not have on its disk, and whether their guidance is for
+it."""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from lpengine.package.versions import ORDERS, Key, satisfies
+from lpengine.planner.updates.case import Case, Installed, Presence
+from lpengine.planner.updates.guidance import applies
+from lpengine.planner.updates.update_set import Condition, Ids, UpdateSet
+
+
+@dataclass(frozen=True)
+class Outstanding:
+    """`ids` are not on the disk. `applicable` ones have guidance for this host;
+    `superseded` ones have nothing that a newer one among them does not bring.
+    `unnamed` are updates that the host's package manager names, but that were not
+    given."""
+
+    ids: Ids
+    applicable: Ids
+    superseded: Ids
+    unnamed: tuple[str, ...] = ()
+
+    @property
+    def to_install(self) -> Ids:
+        return self.ids - self.superseded
+
+
+def outstanding(updates: UpdateSet, case: Case) -> Outstanding:
+    if case.rows is not None:
+        return from_rows(updates, case)
+    found = (updates.by_id - case.installed) | packaged(updates, case)
+    superseded = (found & updates.replaceable) - leading(updates, found)
+    return Outstanding(found, applicable(updates, case, found), superseded)
+
+
+def from_rows(updates: UpdateSet, case: Case) -> Outstanding:
+    """As the host's own package manager says. It installs the newest of everything,
+    so that nothing is superseded."""
+    rows = case.rows or frozenset()
+    named = {row.update for row in rows}
+    found = frozenset(named & updates.parts.keys())
+    applicable = frozenset(
+        row.update
+        for row in rows
+        if row.update in found
+        and applies(updates.parts[row.update].update, row, updates.package_format)
+    )
+    return Outstanding(
+        ids=found,
+        applicable=applicable,
+        superseded=frozenset(),
+        unnamed=tuple(sorted(named - found)),
+    )
+
+
+def packaged(updates: UpdateSet, case: Case) -> Ids:
+    """Those with a package that is newer than the installed one. Where none is
+    installed, or its version is not known, the host's own list of updates counts."""
+    found: set[str] = set()
+    for name, line in updates.packages.items():
+        installed = version_of(updates, case, name)
+        if isinstance(installed, Presence):
+            found.update(one for one in line.updates if one not in case.installed)
+        else:
+            key = ORDERS[updates.package_format](installed)
+            found.update(line.updates[bisect_right(line.keys, key) :])
+    return frozenset(found)
+
+
+def version_of(updates: UpdateSet, case: Case, key: str) -> Installed:
+    if case.packages is None:
+        return Presence.UNKNOWN
+    return case.packages[updates.places[key]]
+
+
+def applicable(updates: UpdateSet, case: Case, found: Ids) -> Ids:
+    """Those whose guidance counts on this host: without conditions always, else if any
+    of them holds for what is installed."""
+    conditional = found & updates.conditional
+    ruled_out = (
+        one
+        for one in conditional
+        if not any(holds(updates, case, c) for c in updates.parts[one].conditions)
+    )
+    return found.difference(ruled_out)
+
+
+def holds(updates: UpdateSet, case: Case, condition: Condition) -> bool:
+    """A version that is not known may be the one that is asked for."""
+    installed = version_of(updates, case, condition.package)
+    if isinstance(installed, Presence):
+        return installed is Presence.UNKNOWN
+    key = ORDERS[updates.package_format](installed)
+    return satisfies(
+        (key > condition.key) - (key < condition.key), condition.inequality
+    )
+
+
+def leading(updates: UpdateSet, found: Ids) -> Ids:
+    """Those that bring the newest version of some package among them."""
+    ahead: set[str] = set()
+    for line in updates.packages.values():
+        newest: Key | None = None
+        for key, one in zip(reversed(line.keys), reversed(line.updates), strict=True):
+            if newest is not None and key != newest:
+                break
+            if one in found:
+                newest = key
+                ahead.add(one)
+    return frozenset(ahead)
