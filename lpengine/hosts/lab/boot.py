@@ -43,7 +43,6 @@ class _Recipe:
     initramfs: Initramfs
     share: Path | None
     detached: bool
-    symbols: Path | None
 
 
 def boot(
@@ -71,13 +70,13 @@ def boot(
     stock = stocked(kind)
     if hypervisor is not None:
         symbols = find_symbols(hypervisor, symbols)
-        stock = replace(stock, hypervisor=hypervisor)
+        stock = replace(stock, hypervisor=hypervisor, symbols=symbols)
     shape = qemu.Shape(memory or qemu.DEFAULT_MEMORY[kind], cpus)
     shared = share.resolve(strict=True) if share else None
     initramfs = make_initramfs(stock, shared, cache_directory() / "lab")
     # The guest sees our files: what is compiled here need not be compiled in there.
     compile_dir(SOURCES / "lpengine", quiet=2)
-    recipe = _Recipe(stock, shape, initramfs, shared, detached, symbols)
+    recipe = _Recipe(stock, shape, initramfs, shared, detached)
     for attempt in range(1, _ATTEMPTS + 1):
         guest = _start(recipe, name)
         try:
@@ -113,10 +112,7 @@ def _start(recipe: _Recipe, name: str) -> Guest:
         _clear(name)
         state.check_memory(recipe.shape.memory)
         shape, share = recipe.shape, str(recipe.share or "")
-        symbols = str(recipe.symbols or "")
-        fresh = state.Record(
-            name, kind, shape.memory, shape.cpus, share, (), symbols=symbols
-        )
+        fresh = state.Record(name, kind, shape.memory, shape.cpus, share, ())
         fresh.directory.mkdir()
         try:
             record = _start_processes(fresh, recipe)

@@ -15,8 +15,6 @@ from lpengine.hosts.lab.storage import exclusive
 # The last words of Xen, Linux and our init.
 _DEATH = re.compile(r"Panic on CPU|Kernel panic|FATAL TRAP|lab: failed|dom0 crashed")
 _DEATH_OF_DOM0 = re.compile(r"Hardware Dom0 (crashed|shutdown)")
-# Where lpengine looks for the symbols of a running Xen first.
-_SYMBOLS_VARIABLE = "LPENGINE_XEN_SYMS"
 _QUICK = timedelta(seconds=60)
 _GRACE = 15.0
 _QUEUE = 600.0
@@ -73,8 +71,6 @@ class Guest:
         """See `Host.run`. The program starts in `directory` where the guest has it;
         one at a time, the next waits its turn."""
         seconds = timeout.total_seconds()
-        if self.record.symbols:
-            argv = ["env", f"{_SYMBOLS_VARIABLE}={self.record.symbols}", *argv]
         words = [argument.encode() for argument in argv]
         request = [b"run", b"%f" % seconds, directory.encode(), input, *words]
         answer = self._ask(request, seconds + _GRACE)

@@ -135,7 +135,7 @@ def init_script(
         python=shlex.quote(sys.executable),
         agent=shlex.quote(agent.__file__),
         standby=f"env PYTHONPATH={search_path()} {_interpreter()} -m {_STANDBY}",
-        variables=_variables(),
+        variables=_variables(stock),
     )
 
 
@@ -192,12 +192,14 @@ def _programs_path() -> str:
     return f"{own}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def _variables() -> str:
-    """What of the caller's environment has a meaning inside."""
+def _variables(stock: Stock) -> str:
+    """What of the caller's environment has a meaning inside, and where the symbols
+    of the hypervisor are."""
     kept = ("LPENGINE_CACHE", "VIRTUAL_ENV")
-    return " ".join(
-        f"{name}={shlex.quote(os.environ[name])}" for name in kept if name in os.environ
-    )
+    found = {name: os.environ[name] for name in kept if name in os.environ}
+    if stock.symbols is not None:
+        found["LPENGINE_XEN_SYMS"] = str(stock.symbols.absolute())
+    return " ".join(f"{name}={shlex.quote(value)}" for name, value in found.items())
 
 
 def _entries(

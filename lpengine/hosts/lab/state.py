@@ -35,9 +35,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Record:
-    """A guest as it was booted. `memory` in MiB; `boot_seconds` to its first answer;
-    `symbols` is the file with those of a hypervisor that is not the distribution's,
-    else ""."""
+    """A guest as it was booted. `memory` in MiB; `boot_seconds` to its first answer."""
 
     name: str
     kind: str
@@ -47,7 +45,6 @@ class Record:
     processes: tuple[Process, ...]
     boot_seconds: float = 0.0
     booted: bool = False
-    symbols: str = ""
 
     @property
     def directory(self) -> Path:
