@@ -190,9 +190,14 @@ def checked_names(facts: Facts) -> tuple[str, ...]:
 
 
 def observe(target: Target, patches: tuple[Patch, ...]) -> Facts:
-    """Facts that cover the given patches and all that are on the target."""
-    loaded = (at_hand(target, patch.name) for patch in target.facts().loaded)
-    return target.facts((*patches, *(module for module in loaded if module)))
+    """Facts that cover the given patches and all that are applied."""
+    facts = target.facts(patches)
+    known = {patch.name: patch.sha256 for patch in patches}
+    applied = [one for one in facts.loaded if one.state is PatchState.APPLIED]
+    missing = [one for one in applied if known.get(one.name) != one.sha256]
+    modules = [at_hand(target, one.name) for one in missing]
+    found = tuple(module for module in modules if module is not None)
+    return target.facts((*patches, *found)) if found else facts
 
 
 def at_hand(target: Target, name: str) -> Patch | None:
@@ -231,8 +236,10 @@ def act(
         if planned.plan.verdict is Verdict.REFUSED or (strict and warned(planned.plan)):
             return Acted(planned, None, recovered=recovered)
         outcome = carry_out(planned, there, journal, timeout, notify)
-        after = observe(there, patches)
-        return Acted(planned, outcome, changes(planned, after), recovered, after)
+        # Where no code can be seen, there is nothing to compare.
+        after = observe(there, patches) if planned.facts.code else None
+        changed = changes(planned, after) if after else ()
+        return Acted(planned, outcome, changed, recovered, after)
 
 
 def carry_out(

@@ -77,6 +77,7 @@ class LinuxTarget:
         self._name = f"linux:{image}" if image else "linux"
         self._state_directory = state_directory
         self._boot = boot_id(self._tree)
+        self._patches: dict[str, Patch] = {}
         self._store = Store(state_directory, self._boot)
         self._observer = Observer(
             self._tree,
@@ -206,7 +207,11 @@ class LinuxTarget:
         self._store.forget(name)
 
     def module(self, name: str) -> Patch:
-        return self._read(self._store.raw(name), name)
+        raw = self._store.raw(name)
+        known = self._patches.get(name)
+        if known is None or known.raw != raw:
+            known = self._patches[name] = self._read(raw, name)
+        return known
 
     def _look(self) -> Shown:
         return look(self._tree, self._store.kept())

@@ -38,7 +38,6 @@ from lpengine.targets.linux_tree import (
     number,
     release,
     running_patches,
-    tasks,
     text,
 )
 
@@ -112,13 +111,14 @@ class Observer:
     def facts(
         self, shown: Shown, patches: Sequence[Patch], *, privileged: bool
     ) -> Facts:
-        names = wanted_names(patches)
         functions = {function.name for patch in patches for function in patch.functions}
+        new = {f.new_symbol for p in patches for f in p.functions if f.new_symbol}
+        # What is on already need not be judged any more.
+        coming = tuple(p for p in patches if p.name not in shown.running)
+        names = wanted_names(coming)
         others = tuple(m.name for m in shown.modules if not m.livepatch)
         symbols = self.tables.symbols(names, others) if names else Symbols()
-        ours = patched_names(shown)
-        found = self.annotate(symbols, functions, ours, others)
-        new = {f"{f.new_symbol}" for p in patches for f in p.functions if f.new_symbol}
+        found = self.annotate(symbols, coming, patched_names(shown), others)
         return Facts(
             target=self.target,
             image=self.image_facts(),
@@ -126,18 +126,19 @@ class Observer:
             loaded=tuple(self.loaded(shown, name) for name in shown.names),
             applied=shown.applied,
             symbols=found,
-            busy=busy_with(tasks(self.tree), functions | new) if functions else (),
+            busy=busy_with(self.tree, functions | new) if functions else (),
             in_progress=shown.in_transition,
-            kernel=self.kernel(shown, patches, symbols),
+            kernel=self.kernel(shown, coming, symbols),
         )
 
     def annotate(
         self,
         symbols: Symbols,
-        functions: Collection[str],
+        coming: Sequence[Patch],
         ours: Collection[str],
         modules: tuple[str, ...],
     ) -> dict[str, tuple[SymbolFact, ...]]:
+        functions = {function.name for patch in coming for function in patch.functions}
         if not functions:
             return dict(symbols.found)
         traced = self.tables.traced(functions, modules)
@@ -223,7 +224,10 @@ class Observer:
             ),
             tracing=is_tracing(self.tree),
             modules=tuple(
-                ModuleFact(module.name, module_build_id(self.tree, module.name))
+                ModuleFact(
+                    module.name,
+                    module_build_id(self.tree, module.name) if patches else "",
+                )
                 for module in shown.modules
                 if not module.livepatch
             ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lpengine.planner.facts import BusyFact, SymbolFact
-from lpengine.targets.linux_tree import Task, Tree
+from lpengine.targets.linux_tree import Task, Tree, read_bytes, tasks_in
 
 # What the kernel names the record that makes a symbol usable by modules.
 EXPORT_PREFIX = "__ksymtab_"
@@ -56,13 +56,13 @@ class SymbolTables:
         if modules != self._key:
             self._key, self._data = modules, {}
         if path not in self._data:
-            self._data[path] = read_bytes(path)
+            self._data[path] = table(path)
         return self._data[path]
 
 
-def read_bytes(path: Path) -> bytes | None:
+def table(path: Path) -> bytes | None:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError:
         return None
 
@@ -117,7 +117,7 @@ def init_range(data: bytes) -> range:
 def read_hooked(tree: Tree, names: Collection[str]) -> Traced:
     """Functions that somebody redirects: "name (1) R I D  tramp: …", where I says
     so. Live patches are among them."""
-    data = read_bytes(tree.tracing / "enabled_functions") or b""
+    data = table(tree.tracing / "enabled_functions") or b""
     lines = (line for line in data.splitlines() if redirecting(line))
     return counted(b"\n".join(line.split(b" (", 1)[0] for line in lines), names)
 
@@ -175,7 +175,7 @@ def is_traced(
     return True if count >= of_name else None
 
 
-def busy_with(tasks: Iterable[Task], names: Collection[str]) -> tuple[BusyFact, ...]:
+def busy_with(tree: Tree, names: Collection[str]) -> tuple[BusyFact, ...]:
     """Threads that have one of the functions on their stack now."""
     return tuple(
         BusyFact(
@@ -185,7 +185,7 @@ def busy_with(tasks: Iterable[Task], names: Collection[str]) -> tuple[BusyFact, 
             backtrace=task.stack,
             resident=task.kernel and lives_in(task, at),
         )
-        for task in tasks
+        for task in tasks_in(tree, names)
         for at, name in enumerate(frame.rpartition(":")[2] for frame in task.stack)
         if name in names
     )

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from lpengine.errors import BusyError, NotPermittedError, StuckError, TargetError
-from lpengine.targets.linux_tree import RunningPatch, Task, Tree, running_patch, tasks
+from lpengine.targets.linux_tree import (
+    RunningPatch,
+    Task,
+    Tree,
+    running_patch,
+    switched,
+    tasks,
+)
 
 # Most transitions are over before the first look. The kernel itself looks at
 # sleeping tasks once a second, at others as they leave the kernel.
@@ -45,13 +52,12 @@ def wait(done: Callable[[], bool], clock: Clock, timeout: timedelta) -> bool:
 
 
 def is_on(tree: Tree, name: str) -> bool:
-    patch = running_patch(tree, name)
-    return patch is not None and patch.enabled and not patch.transition
+    return switched(tree, name) == (True, False)
 
 
 def is_off(tree: Tree, name: str) -> bool:
     """The directory goes away when the last task has switched."""
-    return running_patch(tree, name) is None
+    return switched(tree, name) is None
 
 
 def complete(

@@ -4,14 +4,17 @@ Formats: Documentation/ABI/testing/sysfs-kernel-livepatch, proc(5),
 Documentation/livepatch/livepatch.rst. Every reader takes kernels that lack a file.
 """
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from lpengine.errors import NotPermittedError
 
-# A module without a livepatch in it has no K among its taints.
+# A module without a livepatch in it has no K among its taints, which come last in
+# its line: "lp_fix 16384 1 - Live 0xffffffffc0000000 (OEK)".
 LIVEPATCH_TAINT = "K"
+_CHUNK = 1 << 20
 # <linux/sched.h>: PF_KTHREAD
 KERNEL_THREAD = 0x00200000
 
@@ -105,13 +108,26 @@ def text(path: Path) -> str | None:
     went away while being read, as files of a task do. `NotPermittedError` where it
     may not be read."""
     try:
-        return path.read_text(errors="replace").rstrip("\n")
+        return read_bytes(path).decode(errors="replace").rstrip("\n")
     except PermissionError as error:
         raise NotPermittedError(
             f"{path}: permission denied", hint="run it as root"
         ) from error
     except OSError:
         return None
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """A whole file of the kernel's: there are thousands, and the buffers of a file
+    object cost more than the reading."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        chunks = []
+        while chunk := os.read(file, _CHUNK):
+            chunks.append(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(file)
 
 
 def number(path: Path) -> int | None:
@@ -142,6 +158,16 @@ def running_patches(tree: Tree) -> tuple[RunningPatch, ...]:
         return ()
     found = (running_patch(tree, entry.name) for entry in entries(tree.livepatch))
     return tuple(patch for patch in found if patch is not None)
+
+
+def switched(tree: Tree, name: str) -> tuple[bool, bool] | None:
+    """Whether the patch is enabled, and whether tasks are still being switched; None
+    where it is gone."""
+    directory = tree.livepatch / name
+    enabled = number(directory / "enabled")
+    if enabled is None:
+        return None
+    return bool(enabled), bool(number(directory / "transition"))
 
 
 def running_patch(tree: Tree, name: str) -> RunningPatch | None:
@@ -186,20 +212,20 @@ def loaded_modules(tree: Tree) -> tuple[LoadedModule, ...]:
     """Oldest first; the kernel lists the newest first."""
     lines = (text(tree.proc / "modules") or "").splitlines()
     return tuple(
-        loaded_module(tree, fields)
+        loaded_module(fields)
         for fields in reversed([line.split() for line in lines])
         if len(fields) >= 5
     )
 
 
-def loaded_module(tree: Tree, fields: list[str]) -> LoadedModule:
+def loaded_module(fields: list[str]) -> LoadedModule:
     name, references, state = fields[0], fields[2], fields[4]
-    taint = text(tree.sys / "module" / name / "taint") or ""
+    taints = fields[-1] if fields[-1].startswith("(") else ""
     return LoadedModule(
         name=name,
         references=int(references) if references.isdecimal() else 0,
         state=state,
-        livepatch=LIVEPATCH_TAINT in taint,
+        livepatch=LIVEPATCH_TAINT in taints,
     )
 
 
@@ -211,7 +237,7 @@ def module_build_id(tree: Tree, name: str) -> str:
 def note_build_id(path: Path) -> str:
     """The description of the GNU build-id note in a file of notes, as hex."""
     try:
-        return build_id_in(path.read_bytes())
+        return build_id_in(read_bytes(path))
     except OSError:
         return ""
 
@@ -237,24 +263,47 @@ def image_build_id(tree: Tree) -> str:
     return note_build_id(tree.sys / "kernel/notes")
 
 
-def tasks(tree: Tree, *, stacks: bool = True) -> Iterator[Task]:
+def tasks(tree: Tree) -> Iterator[Task]:
     """Every thread there is; one that ends meanwhile is left out."""
-    for process in numbered(tree.proc):
-        for thread in numbered(process / "task"):
-            task = read_task(process, thread, stacks)
+    for thread in threads(tree):
+        task = read_task(thread)
+        if task is not None:
+            yield task
+
+
+def tasks_in(tree: Tree, names: Collection[str]) -> Iterator[Task]:
+    """The threads that have one of the functions on their stack now. Of the others
+    nothing but the stack is read."""
+    wanted = [name.encode() for name in names]
+    for thread in threads(tree):
+        try:
+            frames = read_bytes(f"{thread}/stack")
+        except OSError:
+            continue
+        if any(name in frames for name in wanted):
+            task = read_task(thread)
             if task is not None:
                 yield task
 
 
-def numbered(directory: Path) -> list[Path]:
+def threads(tree: Tree) -> Iterator[str]:
+    """The directory of each."""
+    for process in numbered(str(tree.proc)):
+        yield from numbered(f"{process}/task")
+
+
+def numbered(directory: str) -> list[str]:
     try:
-        found = [each for each in directory.iterdir() if each.name.isdecimal()]
+        with os.scandir(directory) as found:
+            numbers = [int(each.name) for each in found if each.name.isdecimal()]
     except OSError:
         return []
-    return sorted(found, key=lambda each: int(each.name))
+    return [f"{directory}/{each}" for each in sorted(numbers)]
 
 
-def read_task(process: Path, thread: Path, stacks: bool = True) -> Task | None:
+def read_task(directory: str) -> Task | None:
+    """The thread whose directory that is: "/proc/PROCESS/task/THREAD"."""
+    thread = Path(directory)
     status = text(thread / "stat")
     if status is None:
         return None
@@ -263,12 +312,12 @@ def read_task(process: Path, thread: Path, stacks: bool = True) -> Task | None:
     fields = rest.split()
     flags = int(fields[6]) if len(fields) > 6 else 0
     return Task(
-        process=int(process.name),
+        process=int(thread.parent.parent.name),
         thread=int(thread.name),
         name=name,
         kernel=bool(flags & KERNEL_THREAD),
         patch_state=own_number(thread / "patch_state"),
-        stack=stack(thread) if stacks else (),
+        stack=stack(thread),
     )
 
 
