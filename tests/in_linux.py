@@ -47,7 +47,7 @@ def modules() -> list[str]:
 def answer(target: LinuxTarget, path: Path) -> dict[str, Any]:
     """What the kernel says to a module, whatever the plan and the reader say."""
     patch = load_patch(path)
-    target._store.keep(patch.name, patch.raw, patch.build_id)
+    target._store.keep(patch)
     try:
         target.apply(patch.name, LONG)
     except TargetError as error:

@@ -23,6 +23,7 @@ from lpengine.targets.linux_facts import Observer, Shown, look
 from lpengine.targets.linux_image import KernelFiles
 from lpengine.targets.linux_store import Kept, Store
 from lpengine.targets.linux_symbols import SymbolTables
+from lpengine.targets.linux_tables import Tables
 from lpengine.targets.linux_transition import Clock, complete, wait, write
 from lpengine.targets.linux_tree import (
     RunningPatch,
@@ -84,8 +85,7 @@ class LinuxTarget:
             self._name,
             self._boot,
             KernelFiles(self._tree, state_directory, image),
-            self.module,
-            SymbolTables(self._tree),
+            SymbolTables(self._tree, Tables(state_directory, self._boot)),
         )
 
     @property
@@ -124,7 +124,8 @@ class LinuxTarget:
                 errno="EEXIST",
                 hint=f"unload {patch.name} first",
             )
-        self._store.keep(patch.name, patch.raw, patch.build_id)
+        self._store.keep(patch)
+        self._patches[patch.name] = patch
 
     def apply(
         self,

@@ -1,10 +1,9 @@
 """What is so on the running kernel, as facts for the planner."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from lpengine.errors import LpengineError
-from lpengine.patch.model import Patch, SystemState
+from lpengine.patch.model import Patch
 from lpengine.planner.facts import (
     Capabilities,
     ExportFact,
@@ -104,7 +103,6 @@ class Observer:
     target: str
     boot: str
     files: KernelFiles
-    module: Callable[[str], Patch]
     tables: SymbolTables
     _file: list[KernelFile | None] = field(default_factory=list)
 
@@ -116,7 +114,7 @@ class Observer:
         # What is on already need not be judged any more.
         coming = tuple(p for p in patches if p.name not in shown.running)
         names = wanted_names(coming)
-        others = tuple(m.name for m in shown.modules if not m.livepatch)
+        others = tuple(m.identity for m in shown.modules if not m.livepatch)
         symbols = self.tables.symbols(names, others) if names else Symbols()
         found = self.annotate(symbols, coming, patched_names(shown), others)
         return Facts(
@@ -183,7 +181,7 @@ class Observer:
             sha256=mine.sha256 if mine else "",
             reverted=not on and (bool(mine and mine.reverted) or present),
             patched=patched_functions(running),
-            states=self.states(name, mine),
+            states=mine.states if mine else None,
             pinned=bool(mine and mine.pinned),
         )
 
@@ -198,14 +196,6 @@ class Observer:
         there = shown.module(kept.name) is not None
         other = module_build_id(self.tree, kept.name) if there else ""
         return not (other and kept.build_id and other != kept.build_id)
-
-    def states(self, name: str, mine: Kept | None) -> tuple[SystemState, ...] | None:
-        if mine is None:
-            return None
-        try:
-            return self.module(name).states
-        except LpengineError:
-            return None
 
     def kernel(
         self, shown: Shown, patches: Sequence[Patch], symbols: Symbols

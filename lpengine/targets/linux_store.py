@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from lpengine.errors import InputError, NotFoundError, NotPermittedError
+from lpengine.patch.model import Patch, SystemState
 
 _RECORD = "patches.json"
 _MODULES = "modules"
@@ -20,7 +21,8 @@ _MODULES = "modules"
 @dataclass(frozen=True)
 class Kept:
     """One module. `reverted`: it was applied and taken off since. `pinned`: a
-    transition of it was forced, so that the kernel never lets go of its code."""
+    transition of it was forced, so that the kernel never lets go of its code. `states`
+    are the system states that it changes."""
 
     name: str
     sha256: str
@@ -28,6 +30,7 @@ class Kept:
     boot_id: str
     reverted: bool = False
     pinned: bool = False
+    states: tuple[SystemState, ...] = ()
 
 
 class Store:
@@ -78,14 +81,14 @@ class Store:
             )
         return raw
 
-    def keep(self, name: str, raw: bytes, build_id: str) -> None:
+    def keep(self, patch: Patch) -> None:
         """Durable when this returns; replaces one of the same name."""
         self._drop_older_boots()
-        _write(self.path(name), raw)
-        sha256 = hashlib.sha256(raw).hexdigest()
+        _write(self.path(patch.name), patch.raw)
+        name, sha256 = patch.name, hashlib.sha256(patch.raw).hexdigest()
         self._record(
             *(one for one in self.kept() if one.name != name),
-            Kept(name, sha256, build_id, self._boot_id),
+            Kept(name, sha256, patch.build_id, self._boot_id, states=patch.states),
         )
 
     def mark(

@@ -4,9 +4,9 @@ them now."""
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from lpengine.planner.facts import BusyFact, SymbolFact
+from lpengine.targets.linux_tables import Tables
 from lpengine.targets.linux_tree import Task, Tree, read_bytes, tasks_in
 
 # What the kernel names the record that makes a symbol usable by modules.
@@ -30,41 +30,26 @@ class Symbols:
 
 
 class SymbolTables:
-    """The kernel's big tables, read once for each set of modules that is loaded;
-    symbols of live patches themselves are of no interest to others."""
+    """What the kernel's tables say. `modules` are those that are loaded, without live
+    patches: their symbols are of no interest to others."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, tables: Tables) -> None:
         self._tree = tree
-        self._key: tuple[str, ...] | None = None
-        self._data: dict[Path, bytes | None] = {}
+        self._tables = tables
 
     def symbols(self, names: Collection[str], modules: tuple[str, ...]) -> Symbols:
         """From /proc/kallsyms: "ffffffff81000000 T _text", and a tab and "[ext4]"
         behind the symbols of modules. Those of one object stand in the order that
         counts: by address in the kernel, by its symbol table in a module."""
-        data = self._read(self._tree.proc / "kallsyms", modules)
+        data = self._tables.read(self._tree.proc / "kallsyms", modules)
         return Symbols(known=False) if not data else find_symbols(data, names)
 
     def traced(self, names: Collection[str], modules: tuple[str, ...]) -> Traced | None:
         """(owner, name) -> how many functions of that name begin with a call of the
         tracer. None where tracefs is not mounted or may not be read."""
         path = self._tree.tracing / "available_filter_functions"
-        data = self._read(path, modules)
+        data = self._tables.read(path, modules)
         return None if data is None else counted(data, names)
-
-    def _read(self, path: Path, modules: tuple[str, ...]) -> bytes | None:
-        if modules != self._key:
-            self._key, self._data = modules, {}
-        if path not in self._data:
-            self._data[path] = table(path)
-        return self._data[path]
-
-
-def table(path: Path) -> bytes | None:
-    try:
-        return read_bytes(path)
-    except OSError:
-        return None
 
 
 def find_symbols(data: bytes, names: Collection[str]) -> Symbols:
@@ -117,7 +102,10 @@ def init_range(data: bytes) -> range:
 def read_hooked(tree: Tree, names: Collection[str]) -> Traced:
     """Functions that somebody redirects: "name (1) R I D  tramp: …", where I says
     so. Live patches are among them."""
-    data = table(tree.tracing / "enabled_functions") or b""
+    try:
+        data = read_bytes(tree.tracing / "enabled_functions")
+    except OSError:
+        data = b""
     lines = (line for line in data.splitlines() if redirecting(line))
     return counted(b"\n".join(line.split(b" (", 1)[0] for line in lines), names)
 

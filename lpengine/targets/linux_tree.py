@@ -76,12 +76,14 @@ class RunningPatch:
 
 @dataclass(frozen=True)
 class LoadedModule:
-    """A line of /proc/modules. `state` is "Live", "Loading" or "Unloading"."""
+    """A line of /proc/modules. `state` is "Live", "Loading" or "Unloading"; `identity`
+    tells one load of a module from another."""
 
     name: str
     references: int
     state: str
     livepatch: bool
+    identity: str
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,8 @@ def loaded_module(fields: list[str]) -> LoadedModule:
         references=int(references) if references.isdecimal() else 0,
         state=state,
         livepatch=LIVEPATCH_TAINT in taints,
+        # Its size and its address.
+        identity=" ".join([name, fields[1], *fields[5:6]]),
     )
 
 
