@@ -215,13 +215,34 @@ def ha_disable(state: State, given: Parameters) -> None:
 
 
 def ha_enable(state: State, given: Parameters) -> None:
-    chosen = given.get("heartbeat-sr-uuids", "")
-    pool(state).update({"ha-enabled": True, "ha-statefiles": chosen.split(",")})
+    chosen = given.get("heartbeat-sr-uuids", "").split(",")
+    for repository in chosen:
+        if repository not in state["srs"]:
+            refuse(f"The uuid you supplied was invalid.\ntype: SR\nuuid: {repository}")
+        state["vdis"][f"heartbeat-{repository}"] = {
+            "sr-uuid": repository,
+            "is-tools-iso": False,
+        }
+    names = [f"heartbeat-{repository}" for repository in chosen]
+    pool(state).update({"ha-enabled": True, "ha-statefiles": names})
 
 
 def pool(state: State) -> State:
     (found,) = state["pools"].values()
     return found
+
+
+def migrate(state: State, given: Parameters) -> None:
+    host = state["hosts"][given["host-uuid"]]
+    if not host["enabled"]:
+        refuse("The specified host is disabled.")
+    vm = state["vms"][given["uuid"]]
+    vm["resident-on"] = given["host-uuid"]
+    forget(vm, "restart_device_model")
+
+
+def restart_device_models(state: State, given: Parameters) -> None:
+    forget(state["vms"][given["uuid"]], "restart_device_model")
 
 
 def plug(state: State, given: Parameters) -> None:
@@ -286,6 +307,8 @@ COMMANDS: Mapping[str, Callable[[State, Parameters], None]] = {
     "vm-shutdown": change_power("halted"),
     "vm-start": change_power("running"),
     "vm-reboot": restart_vm,
+    "vm-migrate": migrate,
+    "vm-restart-device-models": restart_device_models,
     "vm-cd-eject": eject,
     "update-precheck": precheck,
 }

@@ -92,7 +92,7 @@ def test_a_healthy_pool(site: Site) -> None:
 def test_the_switch_and_what_stands_in_the_way(site: Site) -> None:
     site.pool["live-patching-disabled"] = True
     site.pool["ha-enabled"] = True
-    site.pool["ha-statefiles"] = [SHARED]
+    site.pool["ha-statefiles"] = ["disk-1", "disk-2", "of-somebody"]
     site.pool["ha-host-failures-to-tolerate"] = 1
     site.pool["wlb-enabled"] = True
     site.pool["other-config"] = {"hci-forbid-update-auto-restart": ""}
@@ -101,7 +101,7 @@ def test_the_switch_and_what_stands_in_the_way(site: Site) -> None:
     assert not pool.live_patching
     assert (pool.ha_enabled, pool.ha_storage, pool.ha_failures_to_tolerate) == (
         True,
-        (SHARED,),
+        (SHARED, "of-somebody"),
         1,
     )
     assert pool.wlb_enabled

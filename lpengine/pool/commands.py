@@ -4,7 +4,7 @@ placeholders. Each pool may have its own; these are the defaults.
 Placeholders are replaced by quoted words: {pool}, {host} and {guest} are names,
 {pool_id}, {host_id} and {guest_id} what the toolstack calls them (the name where it
 does not), {address} and {root} are the host's, {target} is what is to be acted on,
-and {storage} and {failures} belong to high availability.
+and {heartbeat_storage} and {failures_to_tolerate} are high availability's.
 """
 
 import re
@@ -36,10 +36,11 @@ class Command:
 
 
 # What has no deed or task of its own name.
-DISABLE, ENABLE = "disable_host", "enable_host"
+DISABLE, ENABLE, BRING_BACK = "disable_host", "enable_host", "bring_back_guest"
 ACTIONS = (
     DISABLE,
     ENABLE,
+    BRING_BACK,
     Task.EVACUATE_HOST.value,
     Task.REBOOT_HOST.value,
     Task.RESTART_TOOLSTACK.value,
@@ -58,8 +59,8 @@ PLACEHOLDERS = (
     "address",
     "root",
     "target",
-    "storage",
-    "failures",
+    "heartbeat_storage",
+    "failures_to_tolerate",
 )
 # "${home}" is the shell's own.
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+)\}")
@@ -79,12 +80,14 @@ XAPI: Commands = {
             ENABLE: "xe host-enable uuid={host_id}",
             Task.EVACUATE_HOST: "xe host-evacuate uuid={host_id}",
             Task.REBOOT_HOST: "xe host-reboot uuid={host_id}",
+            BRING_BACK: "xe vm-migrate uuid={guest_id} host-uuid={host_id} live=true",
             Task.RESTART_VM: "xe vm-reboot uuid={guest_id}",
             Task.RESTART_DEVICE_MODEL: "xe vm-restart-device-models uuid={guest_id}",
             Deed.POWER_ON: "xe host-power-on uuid={host_id}",
             Deed.DISABLE_HA: "xe pool-ha-disable",
-            Deed.ENABLE_HA: "xe pool-ha-enable heartbeat-sr-uuids={storage}\n"
-            "xe pool-param-set uuid={pool_id} ha-host-failures-to-tolerate={failures}",
+            Deed.ENABLE_HA: "xe pool-ha-enable heartbeat-sr-uuids={heartbeat_storage}\n"
+            "xe pool-param-set uuid={pool_id} "
+            "ha-host-failures-to-tolerate={failures_to_tolerate}",
             Deed.DISABLE_WLB: "xe pool-param-set uuid={pool_id} wlb-enabled=false",
             Deed.ENABLE_WLB: "xe pool-param-set uuid={pool_id} wlb-enabled=true",
             Deed.REPAIR_STORAGE: "xe pbd-plug uuid=$("

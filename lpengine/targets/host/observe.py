@@ -62,6 +62,13 @@ def look(
     )
 
 
+def read_boot_id(host: Host, place: Place = OWN) -> str:
+    """As in `look`, and nothing else."""
+    if not place.root:
+        return host.boot_id()
+    return host.read(f"{place.root}/proc/sys/kernel/random/boot_id").decode().strip()
+
+
 def with_targets(host: Host, found: Builds, targets: Mapping[str, str]) -> Builds:
     """With what the named targets run in the place of what the machine does."""
     if not targets:

@@ -83,7 +83,7 @@ def managed_pool(answers: Answers) -> ManagedPool:
         hosts=tuple(managed_host(answers, host, guests) for host in hosts),
         live_patching=truth(pool.get("live-patching-disabled")) is not True,
         ha_enabled=truth(pool.get("ha-enabled")) is not False,
-        ha_storage=words(pool.get("ha-statefiles", "")),
+        ha_storage=heartbeat_storage(answers, pool),
         ha_failures_to_tolerate=number(pool.get("ha-host-failures-to-tolerate", "")),
         wlb_enabled=truth(pool.get("wlb-enabled")) is True,
         mixed=len({version(host) for host in hosts}) > 1,
@@ -128,6 +128,13 @@ def features(answers: Answers, host: str) -> Mapping[str, bool]:
         feature: truth(said[key]) is False if key in said else not restricted
         for feature, (key, restricted) in _RESTRICTIONS.items()
     }
+
+
+def heartbeat_storage(answers: Answers, pool: Record) -> tuple[str, ...]:
+    """The repositories of the disks that the pool's heartbeat is on."""
+    homes = {row["uuid"]: row.get("sr-uuid", "") for row in table(answers, "disks")}
+    disks = words(pool.get("ha-statefiles", ""))
+    return tuple(dict.fromkeys(homes.get(disk, disk) for disk in disks))
 
 
 def storage(answers: Answers, host: str, used: Iterable[str]) -> tuple[Storage, ...]:

@@ -1,0 +1,171 @@
+"""The record of a run over pools: what was begun and what has ended, durable before
+anything acts, so that a run that was stopped can go on where it stopped.
+
+A file a run, a line an event, appended and synced. A last line that was cut off says
+nothing, and nothing was done yet that it would have said.
+"""
+
+import errno
+import os
+import secrets
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from lpengine.errors import InputError
+from lpengine.journal.actor import current_actor, now
+from lpengine.journal.database import sync_directory
+from lpengine.journal.lock import make_directory, out_of_reach
+from lpengine.planner.updates.plan import Fix, HostTask
+from lpengine.pool.outcome import Phase
+
+SCHEMA = 1
+_VARIABLE = "LPENGINE_STATE_DIR"
+_STATE = Path("/var/lib/lpengine")
+
+
+class Kind(StrEnum):
+    """STARTED and ENDED are of the run, POOL_ENDED of a pool that is through with it,
+    BEGUN and DONE of a phase, FIXED and UNDONE of what stood in a pool's way."""
+
+    STARTED = "started"
+    BEGUN = "begun"
+    DONE = "done"
+    FAILED = "failed"
+    FIXED = "fixed"
+    UNDONE = "undone"
+    POOL_ENDED = "pool_ended"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True)
+class Line:
+    """`updates` and `pools` are what a run was STARTED with; `boot_id` is the host's
+    at that moment. An INSTALL begins with the tasks that it will leave, and an
+    EVACUATE with the guests that are there."""
+
+    kind: Kind
+    at: str = ""
+    pool: str = ""
+    host: str = ""
+    phase: Phase | None = None
+    detail: str = ""
+    boot_id: str = ""
+    tasks: tuple[HostTask, ...] = ()
+    guests: tuple[str, ...] = ()
+    fix: Fix | None = None
+    updates: tuple[str, ...] = ()
+    pools: tuple[str, ...] = ()
+    actor: str = ""
+    schema: int = SCHEMA
+
+
+def state_directory() -> Path:
+    return Path(os.environ.get(_VARIABLE) or _STATE) / "pool"
+
+
+class Record:
+    """One run's file. Several threads may write."""
+
+    def __init__(self, path: Path, lines: Sequence[Line]) -> None:
+        self.path = path
+        self.lines = list(lines)
+        self._guard = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def started(self) -> Line:
+        return self.lines[0]
+
+    @property
+    def ended(self) -> bool:
+        return self.lines[-1].kind is Kind.ENDED
+
+    def of(self, pool: str, host: str = "") -> list[Line]:
+        """What is known of a pool as a whole, or of a host."""
+        return [one for one in self.lines if (one.pool, one.host) == (pool, host)]
+
+    def ended_pools(self) -> frozenset[str]:
+        return frozenset(one.pool for one in self.lines if one.kind is Kind.POOL_ENDED)
+
+    def outstanding(self, pool: str) -> tuple[Fix, ...]:
+        """The fixes of a pool that have not been taken back, in their order."""
+        found: list[Fix] = []
+        for line in self.of(pool):
+            if line.kind is Kind.FIXED and line.fix is not None:
+                found.append(line.fix)
+            if line.kind is Kind.UNDONE and line.fix in found:
+                found.remove(line.fix)
+        return tuple(found)
+
+    def write(self, line: Line) -> None:
+        """Durable when it returns. `NotPermittedError` and the like where it cannot
+        be; then nothing of it is there."""
+        with self._guard:
+            dated = replace(line, at=now())
+            append(self.path, msgspec.json.encode(dated) + b"\n")
+            self.lines.append(dated)
+
+
+def begin(directory: Path, updates: Sequence[str], pools: Sequence[str]) -> Record:
+    """A new run's record. The lock of the directory has to be held."""
+    make_directory(directory)
+    stamp = now().partition(".")[0].translate({ord(c): None for c in "-:"})
+    record = Record(directory / f"{stamp}-{secrets.token_hex(2)}.jsonl", [])
+    record.write(
+        Line(
+            Kind.STARTED,
+            updates=tuple(updates),
+            pools=tuple(pools),
+            actor=current_actor(),
+        )
+    )
+    sync_directory(directory)
+    return record
+
+
+def unfinished(directory: Path) -> tuple[Record, ...]:
+    """The runs that have not ended, oldest first."""
+    found = (load(path) for path in sorted(directory.glob("*.jsonl")))
+    return tuple(record for record in found if record is not None and not record.ended)
+
+
+def load(path: Path) -> Record | None:
+    """None for one that was broken off before its first line was whole."""
+    try:
+        raw = path.read_bytes()
+        whole = raw[: raw.rfind(b"\n") + 1]
+        lines = [msgspec.json.decode(line, type=Line) for line in whole.splitlines()]
+        if len(whole) < len(raw):
+            os.truncate(path, len(whole))
+    except OSError as error:
+        raise out_of_reach(path, error) from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: damaged record of a run: {error}",
+            hint=f"look at the hosts, then mv {path} {path}.damaged",
+        ) from error
+    return Record(path, lines) if lines else None
+
+
+def append(path: Path, data: bytes) -> None:
+    """The whole line, synced, or none of it."""
+    try:
+        with path.open("ab", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            try:
+                if file.write(data) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                os.truncate(path, size)
+                raise
+    except OSError as error:
+        raise out_of_reach(path, error) from error
