@@ -1,23 +1,19 @@
-"""A stand-in for XAPI's `xe`, and for `xe-toolstack-restart`: behaves as xapi does as
-far as a pool run can tell, over a state in one JSON file, and prints as it prints
-(cli_printer.ml, records.ml, xapi_host.ml). It needs nothing but the standard library:
-it runs as a program of the host."""
+"""A stand-in for XAPI behind its `xe`, and for `xe-toolstack-restart`: behaves as xapi
+does as far as a pool run can tell, over a state in one JSON file, and prints as it
+prints (cli_printer.ml, records.ml, xapi_host.ml). It serves on loopback, as xapi does;
+the `xe` of its hosts is a program that asks it."""
 
-from __future__ import annotations
-
-import fcntl
 import json
 import os
-import sys
+import socketserver
+import subprocess
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
 
-# A pool is asked for by some twenty calls: what is imported counts.
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any, NoReturn
-
-    State = dict[str, Any]
-    Parameters = dict[str, str]
+State = dict[str, Any]
+Parameters = dict[str, str]
 
 LISTS = ("pending-guidances", "pending-guidances-recommended", "pending-guidances-full")
 CLEARED_BY_BOOT = (
@@ -44,21 +40,6 @@ class ApiError(Exception):
     """What xe prints to standard error, and exits with 1."""
 
 
-def act(path: str, deed: Callable[[State], None]) -> None:
-    """On the state, which is written back unless it ends in an error."""
-    with open(f"{path}.lock", "w") as lock:  # noqa: PTH123
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with open(path) as file:  # noqa: PTH123
-            before = file.read()
-        state = json.loads(before)
-        deed(state)
-        after = json.dumps(state)
-        if after != before:
-            with open(f"{path}.new", "w") as file:  # noqa: PTH123
-                file.write(after)
-            os.replace(f"{path}.new", path)  # noqa: PTH105
-
-
 def refuse(message: str) -> NoReturn:
     raise ApiError(message)
 
@@ -78,16 +59,15 @@ def tag(name: str, value: Any) -> str:
     return f"{name} ({kind}{'RW' if name in WRITABLE else 'RO'})"
 
 
-def print_record(rows: list[tuple[str, str]]) -> None:
+def record_text(rows: list[tuple[str, str]]) -> str:
     width = 4 + max(len(name) for name, _ in rows)
     (name, value), *rest = rows
-    print(f"{name.ljust(width)}: {value}")
-    for name, value in rest:
-        print(f"{name.rjust(width)}: {value}")
-    print("\n")
+    lines = [f"{name.ljust(width)}: {value}"]
+    lines += [f"{name.rjust(width)}: {value}" for name, value in rest]
+    return "\n".join(lines) + "\n\n\n"
 
 
-def list_records(state: State, kind: str, given: Parameters, minimal: bool) -> None:
+def list_records(state: State, kind: str, given: Parameters, minimal: bool) -> str:
     wanted = given.pop("params", "uuid,name-label")
     rows = [
         {"uuid": key, **fields}
@@ -95,11 +75,18 @@ def list_records(state: State, kind: str, given: Parameters, minimal: bool) -> N
         if matches({"uuid": key, **fields}, given)
     ]
     if minimal:
-        print(",".join(row["uuid"] for row in rows))
-        return
-    for row in rows:
-        names = [n for n in row if n in wanted.split(",") or wanted == "all"]
-        print_record([(tag(n, row[n]), shown(row[n])) for n in names if n != "licence"])
+        return ",".join(row["uuid"] for row in rows) + "\n"
+    hidden = ("licence", "root", "on-reboot")
+    return "".join(
+        record_text(
+            [
+                (tag(name, value), shown(value))
+                for name, value in row.items()
+                if name in wanted.split(",") or (wanted == "all" and name not in hidden)
+            ]
+        )
+        for row in rows
+    )
 
 
 def matches(row: Mapping[str, Any], given: Parameters) -> bool:
@@ -164,8 +151,6 @@ def evacuate(state: State, given: Parameters) -> None:
 
 
 def reboot(state: State, given: Parameters) -> None:
-    import subprocess
-
     here = host_of(given)
     host = state["hosts"][here]
     if host["enabled"]:
@@ -184,11 +169,11 @@ def boot(root: str) -> None:
     """What a boot does to a host's files: a new id, and nothing left in /run."""
     new = os.urandom(16).hex()
     groups = (new[:8], new[8:12], new[12:16], new[16:20], new[20:])
-    with open(f"{root}/proc/sys/kernel/random/boot_id", "w") as file:  # noqa: PTH123
-        file.write("-".join(groups) + "\n")
-    for directory, _, names in os.walk(f"{root}/run"):
-        for name in names:
-            os.unlink(f"{directory}/{name}")  # noqa: PTH108
+    id = Path(root) / "proc/sys/kernel/random/boot_id"
+    id.write_text("-".join(groups) + "\n")
+    for path in (Path(root) / "run").rglob("*"):
+        if path.is_file():
+            path.unlink()
 
 
 def forget(record: State, task: str) -> None:
@@ -202,12 +187,18 @@ def restart_toolstack(state: State, root: str) -> None:
             forget(host, "restart_toolstack")
 
 
-def prevent_evacuation(state: State, given: Parameters) -> None:
-    for key in residents(state, given["uuid"]):
-        if key in state["hindered"]:
-            label = state["vms"][key]["name-label"]
-            rows = [("uuid ( RO)", key), ("name-label ( RW)", label)]
-            print_record([*rows, ("reason ( RO)", state["hindered"][key])])
+def prevent_evacuation(state: State, given: Parameters) -> str:
+    return "".join(
+        record_text(
+            [
+                ("uuid ( RO)", key),
+                ("name-label ( RW)", state["vms"][key]["name-label"]),
+                ("reason ( RO)", state["hindered"][key]),
+            ]
+        )
+        for key in residents(state, given["uuid"])
+        if key in state["hindered"]
+    )
 
 
 def ha_disable(state: State, given: Parameters) -> None:
@@ -275,23 +266,23 @@ def eject(state: State, given: Parameters) -> None:
             drive.update({"vdi-uuid": "", "empty": True})
 
 
-def precheck(state: State, given: Parameters) -> None:
-    said = state["updates"][given["uuid"]]["answers"][given["host-uuid"]]
+def precheck(state: State, given: Parameters) -> str:
+    said: str = state["updates"][given["uuid"]]["answers"][given["host-uuid"]]
     if not said.startswith("Ok"):
         refuse(said)
-    print(said)
+    return f"{said}\n"
 
 
-def licence(state: State, given: Parameters) -> None:
+def licence(state: State, given: Parameters) -> str:
     fields = state["hosts"][given["host-uuid"]]["licence"]
-    print_record(list(fields.items()))
+    return record_text(list(fields.items()))
 
 
 def synchronise(state: State, given: Parameters) -> None:
     pool(state)["last-update-sync"] = "20991231T00:00:00Z"
 
 
-COMMANDS: Mapping[str, Callable[[State, Parameters], None]] = {
+COMMANDS: Mapping[str, Callable[[State, Parameters], str | None]] = {
     "host-disable": disable,
     "host-enable": enable,
     "host-evacuate": evacuate,
@@ -314,39 +305,87 @@ COMMANDS: Mapping[str, Callable[[State, Parameters], None]] = {
 }
 
 
-def run(state: State, words: list[str]) -> None:
+def run(state: State, words: list[str]) -> str:
     command, *rest = words
     minimal = "--minimal" in rest
     given = dict(word.split("=", 1) for word in rest if "=" in word)
     kind, _, verb = command.partition("-")
     if verb == "list":
-        list_records(state, kind, given, minimal)
-    elif verb == "param-set":
+        return list_records(state, kind, given, minimal)
+    if verb == "param-set":
         set_parameter(state, kind, given)
     elif command in COMMANDS:
-        COMMANDS[command](state, given)
+        return COMMANDS[command](state, given) or ""
     else:
         refuse(f"Unknown command: {command}")
+    return ""
 
 
-def main(path: str, root: str, words: list[str]) -> int:
-    def deed(state: State) -> None:
-        if words == ["toolstack-restart"]:
-            restart_toolstack(state, root)
-        elif state.get("down"):
-            refuse("Error: Connection refused (calling connect )")
-        else:
-            run(state, words)
+# What `xe` is on its hosts: bash alone, since a pool is asked for by some twenty calls.
+CLIENT = """\
+#!/bin/bash
+exec 3<>/dev/tcp/127.0.0.1/{port}
+printf '%s\\0' {words} "$@" >&3
+printf '\\0' >&3
+read -r status <&3
+if [ "$status" = 0 ]; then cat <&3; else cat <&3 >&2; fi
+exit "$status"
+"""
+
+
+class FakeXapi:
+    """Serves the pool whose state is in the file `path`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._guard = threading.Lock()
+        fake = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                asked = b""
+                while not asked.endswith(b"\0\0"):
+                    asked += self.request.recv(1 << 16)
+                root, *words = asked[:-2].decode().split("\0")
+                status, said = fake.answer(root, words)
+                self.wfile.write(f"{status}\n{said}".encode())
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def __enter__(self) -> "FakeXapi":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def answer(self, root: str, words: list[str]) -> tuple[int, str]:
+        """What is refused has changed nothing."""
+        with self._guard:
+            state = json.loads(self.path.read_text())
+            try:
+                said = self._act(state, root, words)
+            except ApiError as error:
+                return 1, f"{error}\n"
+            self.path.write_text(json.dumps(state))
+            return 0, said
+
+    def _act(self, state: State, root: str, words: list[str]) -> str:
         if not words[0].endswith("-list"):
             state["log"] = [*state.get("log", []), " ".join(words)]
-
-    try:
-        act(path, deed)
-    except ApiError as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
+        if words == ["toolstack-restart"]:
+            restart_toolstack(state, root)
+            return ""
+        if state.get("down"):
+            refuse("Error: Connection refused (calling connect )")
+        return run(state, words)

@@ -2,12 +2,11 @@
 programs print. The same script looks at them that looks at real ones."""
 
 import shlex
-import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-FAKE_XE = Path(__file__).parent / "fake_xe.py"
+from tests.fake_xe import CLIENT
 
 XEN_BUILD_ID = "0fb0358d1c5c6a3f7a2a1d8cf3ea1c4b0a9e7d11"
 KERNEL_BUILD_ID = "11e1b3f2c4d5968778695a4b3c2d1e0f01234567"
@@ -91,16 +90,14 @@ def xen(root: Path, *, build_id: str = XEN_BUILD_ID, listing: str = HEADING) -> 
     return root
 
 
-def xenserver(root: Path, state: Path, host: str, **build: str) -> Path:
-    """A XenServer dom0; XAPI's state is in the file `state`."""
+def xenserver(root: Path, port: int, host: str, **build: str) -> Path:
+    """A XenServer dom0; its XAPI is a FakeXapi that serves at `port`."""
     xen(root, **build)
     inventory = f"PRODUCT_BRAND='XenServer'\nINSTALLATION_UUID='{host}'\n"
     write(root, "/etc/xensource-inventory", inventory)
-    fake = shlex.join([sys.executable, "-I", "-S", str(FAKE_XE), str(state), str(root)])
-    program(root, "/opt/xensource/bin/xe", f'exec {fake} "$@"')
-    program(
-        root,
-        "/opt/xensource/bin/xe-toolstack-restart",
-        f"exec {fake} toolstack-restart",
-    )
+    for name, words in (("xe", ""), ("xe-toolstack-restart", "toolstack-restart")):
+        client = CLIENT.format(port=port, words=f"{shlex.quote(str(root))} {words}")
+        path = root / "opt/xensource/bin" / name
+        write(root, f"/opt/xensource/bin/{name}", client)
+        path.chmod(0o755)
     return root

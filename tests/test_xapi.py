@@ -1,5 +1,6 @@
 """What XAPI says of a pool, asked through `xe` as on a real host."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,16 @@ from lpengine.targets.host.records import pairs, records, words
 from lpengine.targets.host.toolstack import ManagedHost, ManagedPool
 from lpengine.targets.host.xapi import Xapi
 from tests import host_tree, xapi_state
+from tests.fake_xe import FakeXapi
 from tests.xapi_state import ISO, LOCAL, ONE, POOL, SHARED, TWO, VM_ONE, VM_TWO
 
 
 class Site:
     """One XenServer host of a pool of two, and the state behind its `xe`."""
 
-    def __init__(self, directory: Path) -> None:
-        self.path, self.root = directory / "xapi.json", directory / "one"
-        host_tree.xenserver(self.root, self.path, ONE)
+    def __init__(self, directory: Path, xapi: FakeXapi) -> None:
+        self.path, self.root = xapi.path, directory / "one"
+        host_tree.xenserver(self.root, xapi.port, ONE)
         self.state = xapi_state.pool_of_two({ONE: self.root, TWO: directory / "two"})
 
     def managed(self, *updates: str) -> ManagedPool:
@@ -53,8 +55,9 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+def site(tmp_path: Path) -> Iterator[Site]:
+    with FakeXapi(tmp_path / "xapi.json") as xapi:
+        yield Site(tmp_path, xapi)
 
 
 def test_a_host_knows_what_xapi_calls_it(site: Site) -> None:

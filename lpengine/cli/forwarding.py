@@ -1,15 +1,14 @@
 """A verb carried to another machine, its files with it."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
-from lpengine.errors import NotFoundError, UsageError
-from lpengine.hosts import Host, HostError, open_host
+from lpengine.hosts import HostError, open_host
+from lpengine.hosts.copies import copied
 
 _PROGRAM = "lpengine"
 _NO_SUCH_PROGRAM = 127
@@ -64,56 +63,3 @@ def files_of(ctx: click.Context) -> list[Path]:
         if value is not None:
             found += value if isinstance(value, tuple) else [value]
     return found
-
-
-@contextmanager
-def copied(host: Host, files: Sequence[Path]) -> Iterator[dict[Path, str]]:
-    """Where each file is on the host: where it is here, if the host has the same
-    there, else copies that are gone again at the end. A module keeps its file name,
-    which may be its patch's name."""
-    contents = {path: read(path) for path in files}
-    there = {
-        path: str(path.absolute())
-        for path, content in contents.items()
-        if is_there(host, path, content)
-    }
-    missing = [path for path in contents if path not in there]
-    if not missing:
-        yield there
-        return
-    directory = _checked(host, ["mktemp", "-d"])
-    try:
-        for number, path in enumerate(missing):
-            _checked(host, ["mkdir", f"{directory}/{number}"])
-            there[path] = f"{directory}/{number}/{path.name}"
-            host.write(there[path], contents[path])
-        yield there
-    finally:
-        host.run(["rm", "-rf", directory])
-
-
-def is_there(host: Host, path: Path, content: bytes) -> bool:
-    """Where a host shows our files, what was written lately may be missing."""
-    if not host.sees_our_files:
-        return False
-    try:
-        return host.read(str(path.absolute())) == content
-    except NotFoundError:
-        return False
-
-
-def read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{path}: no such file") from error
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
-
-
-def _checked(host: Host, argv: Sequence[str]) -> str:
-    done = host.run(argv)
-    if done.status:
-        said = done.stderr.decode(errors="replace").strip()
-        raise HostError(f"{host.name}: {said or f'{argv[0]} failed'}")
-    return done.stdout.decode().strip()

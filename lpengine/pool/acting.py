@@ -22,6 +22,10 @@ _ROOTED = ("/opt/xensource/bin", "/usr/local/sbin", "/usr/sbin", "/usr/bin", "/b
 _POLL_SECONDS = 2.0
 
 
+class NoCommand(NotFoundError):
+    """Nobody has said how to do this in a pool."""
+
+
 @dataclass(frozen=True)
 class Hands:
     """What can be done in a pool, as it was observed. `opener` reaches a host anew:
@@ -47,10 +51,10 @@ class Hands:
         target: str = "",
         arguments: Mapping[str, str] | None = None,
     ) -> None:
-        """`NotFoundError` where nobody has said how, `TargetError` where it failed."""
+        """`NoCommand` where nobody has said how, `TargetError` where it failed."""
         command = self.commands.get(action)
         if command is None:
-            raise NotFoundError(
+            raise NoCommand(
                 f"nobody has said how to do {action} in pool {self.pool}",
                 hint=f'in pool.toml: [pools.{self.pool}.commands] {action} = "..."',
             )
@@ -108,7 +112,8 @@ class Hands:
         if where is Where.HERE:
             return LocalHost()
         name = self.coordinator if where is Where.COORDINATOR else host
-        return self.opener(self.observed.config.host(name).address)
+        open_already = self.observed.hosts.get(name)
+        return open_already or self.opener(self.observed.config.host(name).address)
 
     @property
     def pool(self) -> str:

@@ -37,7 +37,8 @@ class Observed:
     hosts: Mapping[str, Host] = field(default_factory=dict)
 
 
-Look = Seen | LpengineError
+# A host that could be opened, and what was seen or what went wrong.
+Reached = tuple[Host | None, Seen | LpengineError]
 
 
 def gather(
@@ -52,7 +53,7 @@ def gather(
     with ThreadPoolExecutor(at_once, "lpengine-look") as workers:
         members = [(pool, host) for pool in pools for host in pool.hosts]
         found = workers.map(lambda each: reach(each[1], opener), members)
-        reached: dict[str, dict[str, tuple[Host | None, Look]]] = {}
+        reached: dict[str, dict[str, Reached]] = {}
         for (pool, host), answer in zip(members, found, strict=True):
             reached.setdefault(pool.name, {})[host.name] = answer
         return tuple(
@@ -60,24 +61,40 @@ def gather(
         )
 
 
-def reach(config: HostConfig, opener: Opener) -> tuple[Host | None, Look]:
+def again(
+    observed_before: Observed,
+    name: str,
+    updates: Sequence[str] = (),
+    *,
+    opener: Opener = open_host,
+) -> Observed:
+    """The same pool with one of its hosts looked at anew, and its toolstack."""
+    before, config = observed_before, observed_before.config
+    reached = {
+        host.name: (
+            before.hosts.get(host.name),
+            before.silent.get(host.name) or before.seen[host.name],
+        )
+        for host in config.hosts
+        if host.name != name
+    }
+    return observed(
+        config, {**reached, name: reach(config.host(name), opener)}, updates
+    )
+
+
+def reach(config: HostConfig, opener: Opener) -> Reached:
+    host: Host | None = None
     try:
         host = opener(config.address)
+        return host, look(host, config.name, Place(config.root, config.components))
     except LpengineError as error:
-        return None, error
-    return host, look_again(config, host)
-
-
-def look_again(config: HostConfig, host: Host) -> Look:
-    try:
-        return look(host, config.name, Place(config.root, config.components))
-    except LpengineError as error:
-        return error
+        return host, error
 
 
 def observed(
     config: PoolConfig,
-    reached: Mapping[str, tuple[Host | None, Look]],
+    reached: Mapping[str, Reached],
     updates: Sequence[str],
 ) -> Observed:
     hosts = {name: host for name, (host, _) in reached.items() if host is not None}
@@ -116,9 +133,13 @@ def pool_state(
 ) -> PoolState:
     coordinator = coordinator_of(config, seen, managed)
     hosts = tuple(
-        host_state(config, host, coordinator, seen.get(host.name), managed)
-        if host.name not in silent
-        else HostState(host.name, role_of(config, host.name, coordinator), live=False)
+        host_state(
+            config,
+            host,
+            coordinator,
+            None if host.name in silent else seen.get(host.name),
+            managed,
+        )
         for host in config.hosts
     )
     state = PoolState(
@@ -166,18 +187,15 @@ def host_state(
     seen: Seen | None,
     managed: ManagedPool | None,
 ) -> HostState:
-    role = role_of(config, host.name, coordinator)
-    if seen is None:
-        return HostState(host.name, role, live=False)
     allowed = config.features
     state = replace(
-        seen.state,
-        role=role,
+        HostState(host.name, live=False) if seen is None else seen.state,
+        role=role_of(config, host.name, coordinator),
         edition=config.edition,
         features={one: allowed is None or one in allowed for one in FEATURES},
         can_power_on="power_on" in config.commands,
     )
-    known = managed.host(seen.uuid) if managed and seen.uuid else None
+    known = managed.host(seen.uuid) if managed and seen and seen.uuid else None
     return state if known is None else with_toolstack(state, known)
 
 

@@ -29,15 +29,14 @@ _STATE = Path("/var/lib/lpengine")
 
 
 class Kind(StrEnum):
-    """STARTED and ENDED are of the run, POOL_ENDED of a pool that is through with it,
-    BEGUN and DONE of a phase, FIXED and UNDONE of what stood in a pool's way."""
+    """STARTED and ENDED are of the run, BEGUN, DONE and FAILED of a phase. HOST_ENDED
+    and POOL_ENDED tell of one that is through with it."""
 
     STARTED = "started"
     BEGUN = "begun"
     DONE = "done"
     FAILED = "failed"
-    FIXED = "fixed"
-    UNDONE = "undone"
+    HOST_ENDED = "host_ended"
     POOL_ENDED = "pool_ended"
     ENDED = "ended"
 
@@ -45,18 +44,22 @@ class Kind(StrEnum):
 @dataclass(frozen=True)
 class Line:
     """`updates` and `pools` are what a run was STARTED with; `boot_id` is the host's
-    at that moment. An INSTALL begins with the tasks that it will leave, and an
-    EVACUATE with the guests that are there."""
+    at that moment. An INSTALL begins with the tasks that it will leave, an EVACUATE
+    with the guests that are there. HOST_ENDED has the host's outcome: `detail` is its
+    status, and then what is left, failed and closed."""
 
-    kind: Kind
+    kind: Kind = Kind.BEGUN
     at: str = ""
     pool: str = ""
     host: str = ""
     phase: Phase | None = None
     detail: str = ""
+    error: str = ""
     boot_id: str = ""
     tasks: tuple[HostTask, ...] = ()
     guests: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    closed: bool = False
     fix: Fix | None = None
     updates: tuple[str, ...] = ()
     pools: tuple[str, ...] = ()
@@ -92,16 +95,33 @@ class Record:
         """What is known of a pool as a whole, or of a host."""
         return [one for one in self.lines if (one.pool, one.host) == (pool, host)]
 
-    def ended_pools(self) -> frozenset[str]:
-        return frozenset(one.pool for one in self.lines if one.kind is Kind.POOL_ENDED)
+    def ending(self, pool: str, host: str = "") -> Line | None:
+        """How a host or a pool got through with the run; None where it did not yet."""
+        wanted = Kind.HOST_ENDED if host else Kind.POOL_ENDED
+        return next((one for one in self.of(pool, host) if one.kind is wanted), None)
+
+    def hosts_of(self, pool: str) -> frozenset[str]:
+        """The hosts to which something was done or begun."""
+        acted = (one for one in self.lines if one.pool == pool and one.host)
+        return frozenset(
+            one.host
+            for one in acted
+            if one.kind is Kind.BEGUN and one.phase is not Phase.CHECK
+        )
 
     def outstanding(self, pool: str) -> tuple[Fix, ...]:
-        """The fixes of a pool that have not been taken back, in their order."""
+        """The fixes of a pool that are to be taken back, in their order. One that was
+        begun may have been carried out; one that failed was not."""
         found: list[Fix] = []
         for line in self.of(pool):
-            if line.kind is Kind.FIXED and line.fix is not None:
+            if line.fix is None or line.fix.undo is None:
+                continue
+            if line.phase is Phase.FIX and line.kind is Kind.BEGUN:
                 found.append(line.fix)
-            if line.kind is Kind.UNDONE and line.fix in found:
+            elif line.fix in found and (
+                (line.phase is Phase.FIX and line.kind is Kind.FAILED)
+                or (line.phase is Phase.UNDO and line.kind is Kind.DONE)
+            ):
                 found.remove(line.fix)
         return tuple(found)
 

@@ -1,0 +1,157 @@
+"""One pool of a run: what stands in its way is put right, its hosts are updated one
+after another, the coordinator first, and at the end it is as it was before."""
+
+from contextlib import AbstractContextManager
+
+from lpengine.errors import LpengineError, RefusedError, StuckError
+from lpengine.planner.plan import Verdict
+from lpengine.planner.updates.decide import decide_pool
+from lpengine.planner.updates.plan import Fix, HostPlan, PoolPlan, Precheck
+from lpengine.pool.acting import Hands
+from lpengine.pool.context import Cancelled, Context
+from lpengine.pool.gather import Observed, gather
+from lpengine.pool.host_run import HostRun, ended, said
+from lpengine.pool.outcome import HostOutcome, Phase, PoolEnded, PoolOutcome, Status
+from lpengine.pool.record import Kind, Line
+
+
+class PoolRun:
+    """`resolve`: what can be done about its prechecks is done. `held` says why nothing
+    is to be done at all."""
+
+    def __init__(
+        self,
+        context: Context,
+        observed: Observed,
+        plan: PoolPlan,
+        *,
+        resolve: bool = False,
+        held: LpengineError | None = None,
+    ) -> None:
+        self._context = context
+        self._observed = observed
+        self._plan = plan
+        self._resolve = resolve
+        self._held = held
+        self._hosts: dict[str, HostOutcome] = {}
+
+    def carry_out(self) -> PoolOutcome:
+        """Whatever goes wrong is its outcome. Where a host has failed, what was put
+        out of the way stays so: the pool is to be finished, or given up."""
+        error: LpengineError | None = None
+        try:
+            status = self._all()
+            self._undo()
+        except Cancelled as stopped:
+            status, error = Status.CANCELLED, self._undone(stopped)
+        except RefusedError as refused:
+            status, error = Status.REFUSED, self._undone(refused)
+        except LpengineError as failure:
+            status, error = Status.FAILED, failure
+        if self._is_finished(status):
+            ending = Line(Kind.POOL_ENDED, pool=self._plan.pool, detail=status)
+            self._context.record.write(ending)
+        outcome = PoolOutcome(
+            self._plan.pool, status, self._outcomes(), self._outstanding(), error
+        )
+        self._context.notify(PoolEnded(outcome))
+        return outcome
+
+    def _all(self) -> Status:
+        if self._held is not None:
+            raise self._held
+        if self._plan.verdict is Verdict.REFUSED:
+            self._make_ready()
+        for plan in self._plan.hosts:
+            self._hosts[plan.host] = outcome = self._host(plan)
+            if outcome.error is not None:
+                raise outcome.error
+        changed = any(one.status is Status.DONE for one in self._hosts.values())
+        return Status.DONE if changed else Status.NOTHING
+
+    def _host(self, plan: HostPlan) -> HostOutcome:
+        before = self._context.record.ending(plan.pool, plan.host)
+        if before is not None:
+            return ended(before)
+        return HostRun(self._context, self._observed, plan).carry_out()
+
+    def _make_ready(self) -> None:
+        """Only where all problems can be resolved is any of them, as in XenCenter.
+        `RefusedError` where it is not ready after that."""
+        checks = blocking(self._plan)
+        resolvable = all(check.fix is not None for check in checks)
+        if not (self._resolve and checks and resolvable):
+            raise refusal(self._plan)
+        for fix in self._plan.fixes:
+            try:
+                with self._phase(Phase.FIX, fix):
+                    self._hands().fix(fix)
+            except LpengineError as error:
+                raise RefusedError(error.message, hint=error.hint) from error
+        (self._observed,) = gather(
+            [self._observed.config], self._context.ids, opener=self._context.opener
+        )
+        self._plan = decide_pool(
+            self._context.updates,
+            self._observed.state,
+            self._context.policy(self._plan.pool),
+        )
+        if self._plan.verdict is Verdict.REFUSED:
+            raise refusal(self._plan)
+
+    def _undo(self) -> None:
+        """The last first."""
+        for fix in reversed(self._outstanding()):
+            if fix.undo is not None:
+                with self._phase(Phase.UNDO, fix):
+                    self._hands().fix(fix.undo)
+
+    def _undone(self, error: LpengineError) -> LpengineError:
+        """The error, or what it led to."""
+        try:
+            self._undo()
+        except LpengineError as worse:
+            return StuckError(
+                f"{error.message}; and then: {worse.message}",
+                left=[f"{fix.do} of {fix.target}" for fix in self._outstanding()],
+                hint=worse.hint,
+            )
+        return error
+
+    def _is_finished(self, status: Status) -> bool:
+        """A pool that was stopped in the middle is not, and neither is one in which
+        something is to be put back."""
+        if self._outstanding():
+            return False
+        stopped = status in (Status.FAILED, Status.CANCELLED)
+        return not (stopped and self._context.record.hosts_of(self._plan.pool))
+
+    def _outcomes(self) -> tuple[HostOutcome, ...]:
+        skipped = (HostOutcome(one.host, Status.SKIPPED) for one in self._plan.hosts)
+        return tuple(self._hosts.get(one.host, one) for one in skipped)
+
+    def _outstanding(self) -> tuple[Fix, ...]:
+        return self._context.record.outstanding(self._plan.pool)
+
+    def _phase(self, phase: Phase, fix: Fix) -> AbstractContextManager[None]:
+        deed = fix.do if phase is Phase.FIX or fix.undo is None else fix.undo.do
+        line = Line(pool=self._plan.pool, detail=f"{deed} {fix.target}", fix=fix)
+        return self._context.phase(phase, line, putting_back=phase is Phase.UNDO)
+
+    def _hands(self) -> Hands:
+        return Hands(self._observed, self._context.opener, self._context.poll)
+
+
+def blocking(plan: PoolPlan) -> tuple[Precheck, ...]:
+    checks = (*plan.prechecks, *(one for host in plan.hosts for one in host.prechecks))
+    return tuple(check for check in checks if check.blocks)
+
+
+def refusal(plan: PoolPlan) -> RefusedError:
+    checks = blocking(plan)
+    resolvable = bool(checks) and all(check.fix is not None for check in checks)
+    return RefusedError(
+        "; ".join(f"{check.subject}: {said(check)}" for check in checks),
+        codes=[check.code for check in checks],
+        hint="--resolve does what can be done about it" if resolvable else "",
+    )

@@ -1,0 +1,65 @@
+"""Runs over pools: side by side, each stopping at its own failure only."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import MappingProxyType
+
+from lpengine.errors import LpengineError, UsageError
+from lpengine.planner.updates.plan import FleetPlan, PoolPlan
+from lpengine.pool.context import Context
+from lpengine.pool.gather import Observed
+from lpengine.pool.outcome import FleetOutcome, PoolOutcome
+from lpengine.pool.pool_run import PoolRun
+from lpengine.pool.record import Kind, Line, Record, begin, unfinished
+
+SIDE_BY_SIDE = 16
+
+
+def record_for(directory: Path, updates: Sequence[str], pools: Sequence[str]) -> Record:
+    """The record of a run with these updates (their digests): of the one that was
+    stopped, if there is one, else a new one. `UsageError` where one of the pools is in
+    the middle of another."""
+    for record in unfinished(directory):
+        if not set(record.started.pools) & set(pools):
+            continue
+        if set(record.started.updates) == set(updates):
+            return record
+        raise UsageError(
+            f"a run of {record.started.at} with other updates is not finished",
+            hint="finish it with those, or give it up: lpengine pool abandon",
+        )
+    return begin(directory, updates, pools)
+
+
+def roll_out(
+    context: Context,
+    observed: Sequence[Observed],
+    plan: FleetPlan,
+    *,
+    resolve: bool = False,
+    held: Mapping[str, LpengineError] = MappingProxyType({}),
+    side_by_side: int = SIDE_BY_SIDE,
+) -> FleetOutcome:
+    """Carry the plan out, but for the pools that are `held`. A `KeyboardInterrupt`
+    stops it after what is being done."""
+    by_name = {one.config.name: one for one in observed}
+
+    def carry_out(pool: PoolPlan) -> PoolOutcome:
+        name = pool.pool
+        return PoolRun(
+            context, by_name[name], pool, resolve=resolve, held=held.get(name)
+        ).carry_out()
+
+    with ThreadPoolExecutor(side_by_side, "lpengine-pool") as workers:
+        futures = [workers.submit(carry_out, pool) for pool in plan.pools]
+        while True:
+            try:
+                outcomes = tuple(future.result() for future in futures)
+                break
+            except KeyboardInterrupt:
+                context.cancelled.set()
+    open_ = any(context.record.ending(one.pool) is None for one in outcomes)
+    if not open_:
+        context.record.write(Line(Kind.ENDED))
+    return FleetOutcome(context.record.name, outcomes, open=open_)
