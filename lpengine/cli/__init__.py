@@ -24,16 +24,18 @@ VERBS = {
     "explain": "Explain a finding's code.",
     "build": "Make a patch module from a source fix, C or assembly.",
     "bundle": "Make, look into, verify and sign updates.",
+    "pool": "Update many hosts: plan, install, show, switch.",
     "lab": "Boot the real Xen or Linux under QEMU; try modules there.",
     "machine": "Make an emulated machine; call functions in it.",
 }
 
 EPILOG = """\b
-Exit codes: 0 done or nothing to do; 2 wrong command line; 4 no such patch or
-target; 5 not permitted; 6 another lpengine is at work; 10 refused; 11 warnings
-with --strict; 12 temporary, try again; 13 module rejected; 14 inconclusive; 15
-nothing changed: no module; 20 applied, tasks pending; 23 failed and rolled back; 24
-stuck: follow the guidance; 1 a defect of lpengine."""
+Exit codes: 0 done or nothing to do; 2 wrong command line; 3 not confirmed; 4 no
+such patch or target; 5 not permitted; 6 another lpengine is at work; 10 refused; 11
+warnings with --strict; 12 temporary, try again; 13 module or update rejected; 14
+inconclusive; 15 nothing changed: no module; 20 applied, tasks pending; 22 on the
+disk, but not in memory; 23 failed and rolled back; 24 stuck: follow the guidance; 30
+a pool stopped at a failure; 31 hosts do not answer; 1 a defect of lpengine."""
 
 
 class VerbGroup(click.Group):

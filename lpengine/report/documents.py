@@ -17,24 +17,9 @@ from lpengine.errors import (
     TargetError,
 )
 from lpengine.report.change_documents import CHANGE_DOCUMENTS
-from lpengine.report.document import Document
+from lpengine.report.document import Document, FindingRow
+from lpengine.report.pool_documents import POOL_DOCUMENTS
 from lpengine.report.update_documents import UPDATE_DOCUMENTS
-
-
-class FindingRow(msgspec.Struct, frozen=True, kw_only=True):
-    code: str
-    id: str
-    severity: str
-    cause: str
-    errno: str
-    patch: str
-    subject: str
-    observed: str
-    needed: str
-    remedy: str
-    guidance: str
-    retryable: bool
-    evidence: dict[str, str | int | list[str]]
 
 
 class StepRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -419,6 +404,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     LabDocument,
     *UPDATE_DOCUMENTS,
     *CHANGE_DOCUMENTS,
+    *POOL_DOCUMENTS,
     ErrorDocument,
 )
 

@@ -12,6 +12,7 @@ from lpengine.report.disassembly import (
     memory_rows,
     redirected_rows,
 )
+from lpengine.report.document import FindingRow
 from lpengine.report.values import (
     Acted,
     CallResult,
@@ -40,8 +41,8 @@ def plan_document(planned: Planned) -> d.PlanDocument:
     )
 
 
-def finding_row(finding: Finding) -> d.FindingRow:
-    return d.FindingRow(
+def finding_row(finding: Finding) -> FindingRow:
+    return FindingRow(
         code=finding.code,
         id=finding.name,
         severity=finding.severity,

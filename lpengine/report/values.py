@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from lpengine.package.trust import Signer
     from lpengine.patch.model import Patch
     from lpengine.planner import Facts, Plan
+    from lpengine.planner.updates.plan import FleetPlan
+    from lpengine.pool.gather import Observed
 
 
 @dataclass(frozen=True)
@@ -139,3 +142,22 @@ class Verified:
     packed: Packed
     signer: Signer
     contents: int
+
+
+@dataclass(frozen=True)
+class PlannedFleet:
+    """A plan for pools. `silent` says why a host could not be looked at, by
+    "POOL/HOST"."""
+
+    plan: FleetPlan
+    updates: tuple[Verified, ...]
+    silent: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FleetStatus:
+    """What was observed; `unfinished` has the time a run was started that did not end,
+    by pool."""
+
+    observed: tuple[Observed, ...]
+    unfinished: Mapping[str, str]
