@@ -286,25 +286,29 @@ def deadline(seconds: int) -> Iterator[None]:
 
 
 def check(
-    data: bytes, readers: Sequence[Callable[[bytes], object]], *, measured: bool
+    data: bytes,
+    readers: Sequence[Callable[[bytes], object]],
+    *,
+    measured: bool,
+    slack: int = MEMORY_SLACK,
 ) -> None:
     """Raises Failure, or whatever a reader lets escape."""
     for reader in readers:
         with deadline(SECONDS_MAX):
             if measured:
-                _check_memory(data, reader)
+                _check_memory(data, reader, slack)
             else:
                 reader(data)
 
 
-def _check_memory(data: bytes, reader: Callable[[bytes], object]) -> None:
+def _check_memory(data: bytes, reader: Callable[[bytes], object], slack: int) -> None:
     tracemalloc.start()
     try:
         reader(data)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    if peak > MEMORY_FACTOR * len(data) + MEMORY_SLACK:
+    if peak > MEMORY_FACTOR * len(data) + slack:
         raise Failure(f"{peak} bytes of memory for a file of {len(data)}")
 
 
@@ -314,6 +318,7 @@ def fuzz(
     save: Path,
     readers: Sequence[Callable[[bytes], object]],
     corpus: Sequence[bytes],
+    slack: int = MEMORY_SLACK,
 ) -> int:
     """How many files were read; a failing one is saved before its error leaves."""
     chance = random.Random(seed)
@@ -324,7 +329,7 @@ def fuzz(
     while time.process_time() < end:
         data = damage(chance.choice(corpus), chance)
         try:
-            check(data, readers, measured=count % MEASURED_EVERY == 0)
+            check(data, readers, measured=count % MEASURED_EVERY == 0, slack=slack)
         except BaseException:
             save.write_bytes(data)
             raise

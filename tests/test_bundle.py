@@ -2,12 +2,20 @@
 
 import hashlib
 import json
+import random
+import resource
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lpengine.errors import InputError, NotFoundError, UsageError
+from lpengine.errors import (
+    InputError,
+    NotFoundError,
+    NotPermittedError,
+    UsageError,
+)
 from lpengine.package import content_of, open_update, write_bundle
 from lpengine.package.archive import Archive
 from tests.update_cases import CONTENTS, an_update
@@ -141,3 +149,47 @@ def test_a_path_that_is_no_bundle(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("hello, hello, hello")
     with pytest.raises(InputError, match="not a bundle"):
         open_update(tmp_path / "text")
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    """Whatever fails while a file is written, what was there stays."""
+    path = tmp_path / "update.lpu"
+    path.write_text("old")
+    small = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512, small[1]))
+    try:
+        with pytest.raises(NotPermittedError, match="File too large"):
+            write_bundle(an_update(), CONTENTS, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, small)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from lpengine.package import content_of, open_update, write_bundle
+from lpengine.package.model import DiskFile, Update
+
+source, scratch = Path(sys.argv[1]), Path(sys.argv[2])
+content = content_of("files/large", source)
+file = DiskFile("/large", 0o644, "root", "root", content)
+write_bundle(Update("LPU-1", files=(file,)), {content.member: source}, scratch / "b")
+with open_update(scratch / "b") as bundle:
+    bundle.check_contents()
+    bundle.extract(content, scratch / "large")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_large_contents_are_never_in_memory(tmp_path: Path) -> None:
+    source, noise = tmp_path / "source", random.Random(1).randbytes(1 << 20)
+    with source.open("wb") as file:
+        for _ in range(128):
+            file.write(noise)
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, "-c", MEASURED, source, tmp_path / "out"]
+    done = subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / "out" / "large").stat().st_size == 128 << 20
+    assert int(done.stdout) < 64 << 10  # KiB

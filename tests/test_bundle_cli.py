@@ -235,7 +235,7 @@ WRONG = [
     ('component = "xen"', 'component = "kernel"', "for xen, not for linux"),
     ("fix.livepatch", "fox.livepatch", "livepatches[0]: fox.livepatch: no such file"),
     ('"fix.livepatch"', '"xen.gz"', "livepatches[0]: xen.gz: "),
-    ('base = "4.17.5-8"', 'base = ""', "no version"),
+    ('base = "4.17.5-8"', 'base = ""', "not a version"),
     ('to = "4', 'base_build_id = "abcd"\nto = "4', "not for abcd"),
     ('to = "4', 'base_build_id = "ABCD"\nto = "4', "not lowercase hexadecimal"),
     ('to = "4', 'name = "a b"\nto = "4', "livepatches[0].name: not a patch's name"),

@@ -78,10 +78,10 @@ BROKEN_DEBS = [
     (make_ar(("debian-binary", b"2.0\n"), ("control.tar", b"x" * 512)), "damaged"),
     (make_deb("Package: tool\n", member="other"), "no control file"),
     (make_deb("Package: tool\nVersion: 1\n"), "no Architecture"),
-    (make_deb("Package: tool\nVersion: x:1\nArchitecture: all\n"), "epoch"),
+    (make_deb("Package: tool\nVersion: x:1\nArchitecture: all\n"), "version of Debian"),
     (
         make_deb("Package: a\nVersion: 1\nArchitecture: b\nInstalled-Size: x\n"),
-        "installed size",
+        "an installed size",
     ),
     (tool_deb()[:200], "truncated"),
     # A bomb: a control archive that unpacks to more than any has.

@@ -34,7 +34,7 @@ from lpengine.package.model import (
     Update,
 )
 from lpengine.package.modules import base_build_id_of, check_module, read_module
-from lpengine.package.package_file import PackageError, parse_version
+from lpengine.package.versions import parse_debian
 
 TEMPLATE = Path(__file__).with_name("update.toml")
 
@@ -168,7 +168,7 @@ class _Author:
             except Malformed as error:
                 where = f"{key}[{number}]"
                 raise Malformed(where, f"{error.where}: {error.what}") from None
-            except PackageError as error:
+            except ValueError as error:
                 raise Malformed(f"{key}[{number}]", str(error)) from None
         return tuple(made)
 
@@ -183,8 +183,8 @@ class _Author:
         livepatch = LivePatch(
             component=row.component,
             base_build_id=row.base_build_id or made_for,
-            base=parse_version(row.base),
-            to=parse_version(row.to),
+            base=parse_debian(row.base),
+            to=parse_debian(row.to),
             content=self.content("livepatches", source),
             # A kernel module has its name within it, a payload gets it when loaded.
             name=row.name or convert(patch.name, wire.PatchName),
@@ -241,7 +241,7 @@ class _Author:
 
 def _applicability(row: AuthoredApplicability) -> Applicability:
     return Applicability(
-        row.name, row.architecture, row.inequality, parse_version(row.version)
+        row.name, row.architecture, row.inequality, parse_debian(row.version)
     )
 
 

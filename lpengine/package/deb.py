@@ -6,8 +6,9 @@ import re
 import tarfile
 from collections.abc import Iterator
 
-from lpengine.package.package_file import PackageError, PackageFile, parse_version
+from lpengine.package.package_file import PackageError, PackageFile
 from lpengine.package.unpack import UnpackError, unpack
+from lpengine.package.versions import parse_debian
 
 MAGIC = b"!<arch>\n"
 
@@ -32,13 +33,19 @@ def read_deb(data: bytes) -> PackageFile:
             format="deb",
             name=fields["Package"],
             architecture=fields["Architecture"],
-            version=parse_version(fields["Version"]),
-            installed_size=int(fields.get("Installed-Size") or "0") << 10,
+            version=parse_debian(fields["Version"]),
+            installed_size=_kibibytes(fields.get("Installed-Size", "0")) << 10,
         )
     except KeyError as error:
         raise PackageError(f"its control file has no {error.args[0]}") from None
-    except ValueError:
-        raise PackageError("its installed size is no number") from None
+    except ValueError as error:
+        raise PackageError(f"its control file: {error}") from None
+
+
+def _kibibytes(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,12}", text):
+        raise ValueError(f"not an installed size: {text!r}")
+    return int(text)
 
 
 def _members(data: bytes) -> Iterator[tuple[bytes, bytes]]:

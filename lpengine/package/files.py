@@ -7,12 +7,18 @@ from typing import BinaryIO
 
 from lpengine.errors import InputError, NotFoundError, NotPermittedError
 
+_CHUNK = 1 << 20
+
 
 def read_start(path: Path, size: int) -> bytes:
-    """The first bytes of a file."""
+    """The first bytes of a file. A small one takes no more than it has, whatever the
+    size that is asked for."""
+    found = bytearray()
     try:
         with path.open("rb") as file:
-            return file.read(size)
+            while chunk := file.read(min(_CHUNK, size - len(found))):
+                found += chunk
+        return bytes(found)
     except FileNotFoundError:
         raise NotFoundError(f"{path}: no such file") from None
     except OSError as error:
@@ -40,23 +46,29 @@ class Replacing:
                 prefix=f".{self.path.name}.", dir=self.path.parent
             )
         except FileNotFoundError:
-            raise NotFoundError(f"{self.path.parent}: no such directory") from None
+            raise NotFoundError(
+                f"{self.path.parent}: no such directory", hint="make it first"
+            ) from None
         except OSError as error:
             raise NotPermittedError(f"{self.path}: {error.strerror}") from None
         self.beside = Path(name)
         self.file = os.fdopen(handle, "wb")
         return self.file
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(
+        self, kind: object, error: BaseException | None, traceback: object
+    ) -> None:
         try:
             with self.file:
-                if kind is None:
+                if error is None:
                     self.file.flush()
                     os.fchmod(self.file.fileno(), self.mode)
                     os.fsync(self.file.fileno())
-            if kind is None:
+                elif isinstance(error, OSError):
+                    raise error
+            if error is None:
                 self.beside.replace(self.path)
-        except OSError as error:
-            raise NotPermittedError(f"{self.path}: {error.strerror}") from None
+        except OSError as failed:
+            raise NotPermittedError(f"{self.path}: {failed.strerror}") from None
         finally:
             self.beside.unlink(missing_ok=True)

@@ -20,15 +20,3 @@ class PackageFile:
     version: Version
     installed_size: int = 0
     provides: tuple[str, ...] = ()
-
-
-def parse_version(text: str) -> Version:
-    """EPOCH:VERSION-RELEASE, where only the version must be there; it may hold
-    dashes (deb-version(7))."""
-    epoch, colon, rest = text.partition(":") if ":" in text else ("", "", text)
-    version, _, release = rest.rpartition("-") if "-" in rest else (rest, "", "")
-    if colon and not epoch.isdecimal():
-        raise PackageError(f"the epoch of {text!r} is no number")
-    if not version:
-        raise PackageError(f"{text!r} is no version")
-    return Version(version, release, int(epoch) if colon else None)
