@@ -180,6 +180,100 @@ enum lp_status lp_field_ends(const uint8_t *code, uint64_t size,
 			     const uint64_t *fields, size_t field_count,
 			     uint64_t *ret_ends);
 
+/* Debug information: the sections of one object, relocated. */
+struct lp_dwarf {
+	const uint8_t *info;
+	uint64_t info_size;
+	const uint8_t *abbrev;
+	uint64_t abbrev_size;
+	const uint8_t *offsets; /* .debug_str_offsets */
+	uint64_t offsets_size;
+};
+
+/* An attribute's value: a number, an offset into .debug_str, .debug_line_str or
+ * .debug_info (a string right there, or another entry). */
+enum lp_value_kind {
+	LP_VALUE_NONE = 0,
+	LP_VALUE_NUMBER = 1,
+	LP_VALUE_STRING = 2,
+	LP_VALUE_LINE_STRING = 3,
+	LP_VALUE_INLINE = 4,
+	LP_VALUE_REFERENCE = 5,
+};
+struct lp_value {
+	uint64_t kind; /* enum lp_value_kind */
+	uint64_t number;
+};
+
+enum lp_entry_flag {
+	LP_ENTRY_SIZE = 1, /* size is given */
+	LP_ENTRY_VALUE = 2,
+	LP_ENTRY_BIT_OFFSET = 4,
+	LP_ENTRY_BIT_PLACE = 8, /* place counts bits from the start */
+	LP_ENTRY_EXTERNAL = 16,
+	LP_ENTRY_DECLARATION = 32,
+	LP_ENTRY_CODE = 64, /* it has an address */
+};
+
+/* One entry. parent is the place of the nearest entry around it that is here,
+ * plus one. place is in bits; of a unit, where its lines are. value is an
+ * enumerator's, an encoding, or how many elements an array has. type and origin
+ * are offsets of other entries, 0 for none. */
+struct lp_entry {
+	uint64_t offset;
+	struct lp_value name;
+	uint64_t type;
+	uint64_t origin;
+	uint64_t size;
+	uint64_t place;
+	int64_t value;
+	uint32_t tag;
+	uint32_t parent;
+	uint32_t bit_size;
+	uint32_t bit_offset;
+	uint32_t file;
+	uint32_t flags; /* enum lp_entry_flag */
+};
+
+/* The entries about types, functions and variables: writes up to capacity, and
+ * how many there are. LP_E_CORRUPT and LP_E_UNSUPPORTED leave the offset in
+ * error->address. */
+enum lp_status lp_dwarf_entries(const struct lp_dwarf *dwarf,
+				struct lp_entry *entries, size_t capacity,
+				size_t *ret_count, struct lp_error *error);
+
+/* Which source line is at an address. base is where in .debug_line the address
+ * is that the sequence of rows began with, 0 for none: in a relocatable object
+ * the relocation there says which section it is about. The row that ends a
+ * sequence is the first address behind it. */
+struct lp_line_row {
+	uint64_t address;
+	uint64_t base;
+	uint32_t line;
+	uint32_t file;
+	uint32_t program;
+	uint32_t ends;
+};
+struct lp_line_file {
+	struct lp_value name;
+	uint32_t program;
+	uint32_t number;
+};
+struct lp_lines {
+	struct lp_line_row *rows;
+	size_t row_capacity;
+	size_t row_count;
+	struct lp_line_file *files;
+	size_t file_capacity;
+	size_t file_count;
+};
+
+/* Runs all line programs of .debug_line, relocated: writes up to the
+ * capacities, and how many there are. LP_E_CORRUPT and LP_E_UNSUPPORTED leave
+ * the program's offset in error->address. */
+enum lp_status lp_dwarf_lines(const uint8_t *data, uint64_t size,
+			      struct lp_lines *ret, struct lp_error *error);
+
 /* Scans size bytes of stack (8-byte words, conservatively) for values inside
  * [start, end) of any range; ranges are sorted, apart and not empty. Writes the
  * byte offset of the first hit and the range it hit, or LP_E_RANGE where there
