@@ -18,17 +18,19 @@ OTHER_WAY_ROUND = {"gcc": ("-g",), "clang": ()}
 
 def check(case: Case, compiler: str, more: tuple[str, ...]) -> None:
     promised = case.promised | case.promised.get(compiler, {})
+    if promised.get("debug", False):
+        more = ("-g",)
     changes = differed(case, compiler, more)
     told = f"{changes.refusals}\n{changes.notes}\n{changes.changed_functions}"
-    wants_debug = promised.get("debug", False)
-    if wants_debug and "-g" not in more:
-        return
     assert str(changes.verdict) == promised["verdict"], told
     assert stems(changes.changed_functions) == sorted(promised.get("changed", [])), told
     assert stems(changes.new_functions) == sorted(promised.get("new", [])), told
     assert stems(changes.new_data) == sorted(promised.get("new_data", [])), told
     codes = sorted({refusal.code for refusal in changes.refusals})
     assert codes == sorted(promised.get("codes", [])), told
+    if "causes" in promised:
+        causes = sorted(refusal.cause for refusal in changes.refusals)
+        assert causes == sorted(promised["causes"]), told
     for function, kind in promised.get("reason", {}).items():
         found = changes.function(function)
         assert found
@@ -43,6 +45,12 @@ def check(case: Case, compiler: str, more: tuple[str, ...]) -> None:
     if "tables" in promised:
         tables = {table.section: len(table.records) for table in changes.tables}
         assert tables == promised["tables"]
+    if "gone" in promised:
+        assert stems(changes.gone_functions) == sorted(promised["gone"])
+    carried = {piece.section for piece in changes.pieces}
+    assert set(promised.get("sections", [])) <= carried
+    lifted = {each.refusal.code for each in changes.lifted}
+    assert lifted == set(promised.get("lifted", []))
     for cause in promised.get("notes", []):
         assert cause in {note.cause for note in changes.notes}, told
 

@@ -67,7 +67,8 @@ class Closure:
 
     def grow(self) -> None:
         for pair in sorted(self._changed.values(), key=lambda each: each.new.number):
-            self._include(pair.new, "")
+            if pair.new.kind is SectionKind.CODE:
+                self._include(pair.new, "")
         for unit in self._pair.new_functions:
             self._include(unit, "")
         hooks = [self._hook_table(section) for section in self._hook_sections()]

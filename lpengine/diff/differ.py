@@ -17,12 +17,12 @@ from lpengine.diff.changes import (
     Verdict,
 )
 from lpengine.diff.closure import Closure
+from lpengine.diff.debugging import Debugging
 from lpengine.diff.examine import Examination, Pair
 from lpengine.diff.linemap import LineMap
-from lpengine.diff.lines import Lines
 from lpengine.diff.listing import code_of, first_row
 from lpengine.diff.object import ObjectFile
-from lpengine.diff.rules import boot, data, shape, symbols, tables
+from lpengine.diff.rules import boot, data, meaning, shape, symbols, tables
 from lpengine.diff.rules.finding import Case, Found
 from lpengine.diff.sections import SectionKind
 from lpengine.diff.system import system_of
@@ -87,7 +87,8 @@ class _Differ:
         self._name = name
         self._options = options
         self._system = system
-        lines = Lines(options.line_map)
+        self._debug = Debugging(old, new)
+        lines = self._debug.lines(options.line_map)
         self._examination = Examination(old, new, lines)
         self._closure = Closure(self._examination)
 
@@ -117,11 +118,28 @@ class _Differ:
 
     def _found(self) -> Iterator[Refusal | Note]:
         case = self._case
-        for rule in _RULES:
-            for each in rule(case):
+        for found in (*(rule(case) for rule in _RULES), self._meaning(case)):
+            for each in found:
                 if isinstance(each, Refusal):
                     each = replace(each, object=self._name)
                 yield each
+
+    def _meaning(self, case: Case) -> Found:
+        """What types mean is only asked where code changes."""
+        if not case.examination.differing_code:
+            return
+        yield from self._debug.notes()
+        types = self._debug.types()
+        if types is not None:
+            called = frozenset(
+                symbol.name
+                for unit in case.examination.old_object.functions
+                for symbol in unit.symbols
+                if not symbol.is_local
+            )
+            yield from meaning.layouts(*types)
+            yield from meaning.enumerations(*types)
+            yield from meaning.prototypes(*types, called)
 
     def _is_module(self) -> bool:
         if self._options.is_module is not None:

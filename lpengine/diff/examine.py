@@ -83,6 +83,8 @@ class Examination:
         for pair in self.pairs:
             if pair.differing is None or pair.new.role is not Role.FUNCTION:
                 continue
+            if self.is_boot_text(pair):
+                continue
             parent = self.parents.get(pair.new.number)
             owner = self.by_new.get(parent.number) if parent else None
             if owner is None:
@@ -90,6 +92,11 @@ class Examination:
             elif owner.new.number not in found:
                 found[owner.new.number] = _with_child(owner, pair)
         return found
+
+    def is_boot_text(self, pair: Pair) -> bool:
+        """Whether boot code differs in its texts alone: nobody will miss them."""
+        both = pair.old.kind is pair.new.kind is SectionKind.BOOT_CODE
+        return both and self.comparer.only_texts_differ(pair.old, pair.new)
 
     @cached_property
     def parents(self) -> dict[int, Unit]:

@@ -65,6 +65,7 @@ class Lines:
         self._new_table = new_table
         self._in_function: dict[tuple[int, str], list[Pair]] = defaultdict(list)
         self._in_file: dict[str, list[Pair]] = defaultdict(list)
+        self._by_function: dict[tuple[int, int], dict[str, set[Pair]]] = {}
 
     def explain_text(self, old: bytes, new: bytes) -> bool:
         """Whether two texts differ only in the lines they name."""
@@ -106,7 +107,7 @@ class Lines:
         if not _loads(before.decoded[index]) or min(values) <= 0:
             return False
         company = _company(old, index)
-        if not self._has_evidence(old, new, (index, other), values, company):
+        if not self._has_evidence(old, new, values, company):
             return False
         file = next(filter(None, company), "")
         known = self._in_function[old.unit.number, file]
@@ -119,7 +120,6 @@ class Lines:
         self,
         old: Side,
         new: Side,
-        places: Pair,
         values: Pair,
         company: list[str],
     ) -> bool:
@@ -130,7 +130,7 @@ class Lines:
             if lines is not None:
                 return lines.moved(before) == after
             return self._map.moves(before, after)
-        tabled = self._by_tables(old, new, places, values)
+        tabled = self._by_tables(old, new, values)
         if tabled is not None:
             return tabled
         return bool(company) or self._moved_alike(old, values)
@@ -147,17 +147,35 @@ class Lines:
                 return True
         return False
 
-    def _by_tables(
-        self, old: Side, new: Side, places: Pair, values: Pair
-    ) -> bool | None:
+    def _by_tables(self, old: Side, new: Side, values: Pair) -> bool | None:
+        """Whether the lines nearest to this one, of those that the function's code is
+        from, moved just as far; None where there are none near."""
+        before, after = values
+        known = self._tabled(old, new)
+        near = {
+            file: min(pairs, key=lambda pair: abs(pair[0] - before))
+            for file, pairs in known.items()
+        }
+        close = [pair for pair in near.values() if abs(pair[0] - before) <= _NEARBY]
+        if not close:
+            return None
+        return any(two - one == after - before for one, two in close)
+
+    def _tabled(self, old: Side, new: Side) -> dict[str, set[Pair]]:
+        """The lines of a function's instructions in both builds, by source file."""
         if self._old_table is None or self._new_table is None:
-            return None
-        one = self._old_table(old.unit, old.code.decoded[places[0]].offset)
-        two = self._new_table(new.unit, new.code.decoded[places[1]].offset)
-        if one is None or two is None:
-            return None
-        moved = values[1] - values[0]
-        return two[1] - one[1] == moved and abs(values[0] - one[1]) <= _NEARBY
+            return {}
+        key = old.unit.number, new.unit.number
+        found = self._by_function.get(key)
+        if found is None:
+            found = self._by_function[key] = defaultdict(set)
+            places = zip(old.code.significant, new.code.significant, strict=False)
+            for index, other in places:
+                one = self._old_table(old.unit, old.code.decoded[index].offset)
+                two = self._new_table(new.unit, new.code.decoded[other].offset)
+                if one is not None and two is not None and one[0] == two[0]:
+                    found[one[0]].add((one[1], two[1]))
+        return found
 
     def _mapped_text(self, line_map: LineMap, old: bytes, new: bytes) -> bool:
         if _NUMBER.sub(b"#", old) != _NUMBER.sub(b"#", new):

@@ -34,7 +34,7 @@ def _boot_pair(case: Case, pair: Pair) -> Found:
         yield codes.boot_only(
             name, "became-boot-code", f"{name} moved from {section} to boot code"
         )
-    elif case.examination.comparer.only_texts_differ(pair.old, pair.new):
+    elif case.examination.is_boot_text(pair):
         yield Note(
             "boot-text",
             name,
