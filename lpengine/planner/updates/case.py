@@ -52,7 +52,14 @@ class Case:
     refusal: str
 
 
-def case_of(updates: UpdateSet, host: HostState, refusal: str = "") -> Case:
+def case_of(
+    updates: UpdateSet,
+    host: HostState,
+    refusal: str = "",
+    *,
+    retry_crashed: bool = False,
+) -> Case:
+    """With `retry_crashed` it is forgotten what the host did not survive."""
     ids = updates.ids
     answers = ((one, host.prechecks[one]) for one in host.prechecks if one in ids)
     return Case(
@@ -62,7 +69,7 @@ def case_of(updates: UpdateSet, host: HostState, refusal: str = "") -> Case:
         installed=host.installed_updates & ids,
         requiring=host.updates_requiring_reboot & ids,
         rows=None if host.rows is None else frozenset(host.rows),
-        crashed=frozenset(host.crashed),
+        crashed=frozenset(() if retry_crashed else host.crashed),
         failed=host.failed,
         held=host.pinned,
         prechecks=frozenset(answers),

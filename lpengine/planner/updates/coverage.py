@@ -48,28 +48,18 @@ class Covered:
         return frozenset({False, bool(self.covers)})
 
 
-@dataclass(frozen=True)
-class Needs:
-    """The updates in `wanted` have to take effect on a host; those in `exempt` need
-    not, since their guidance is not for what is installed there. Their live patches
-    are applied all the same."""
-
-    wanted: Ids
-    exempt: Ids = frozenset()
-
-
 def cover(
-    updates: UpdateSet, case: Case, needs: Needs, refusal: str
+    updates: UpdateSet, case: Case, wanted: Ids, refusal: str
 ) -> tuple[Covered, ...]:
-    """Each component that the updates fix, or that is behind its live patches; twice
-    if two builds of it run. `refusal` says why none may be applied, "" where they
-    may."""
+    """Each component that the `wanted` updates fix, or that is behind its live patches;
+    twice if two builds of it run. `refusal` says why none may be applied, "" where
+    they may."""
     running = {one.component for one in case.running}
     return tuple(
         covered
         for component in sorted(running.union(updates.fixing))
         for record in records(case, component)
-        for covered in cover_one(updates, case, record, component, needs, refusal)
+        for covered in cover_one(updates, case, record, component, wanted, refusal)
     )
 
 
@@ -85,12 +75,12 @@ def cover_one(
     case: Case,
     record: RunningComponent | None,
     component: str,
-    needs: Needs,
+    wanted: Ids,
     refusal: str,
 ) -> tuple[Covered, ...]:
     """Nothing where no update is about the component."""
     seen = look_up(updates, record)
-    fixing = needs.wanted & updates.fixing.get(component, NO_IDS) | seen.behind
+    fixing = wanted & updates.fixing.get(component, NO_IDS) | seen.behind
     if not fixing:
         return ()
     if record is None and component in case.not_running:
@@ -98,7 +88,7 @@ def cover_one(
     in_effect = fixing & seen.in_effect
     selection, cause = permitted(case, seen.selection, component, refusal)
     covers = frozenset(offer.update for offer in selection.accumulative)
-    misses = fixing - in_effect - covers - needs.exempt
+    misses = fixing - in_effect - covers
     if misses and not cause:
         cause = why_missed(updates, record, component, misses)
     missed = Coverage.UNCOVERED if misses else Coverage.IN_EFFECT

@@ -46,10 +46,12 @@ class Decider:
 
     def decision(self, host: HostState, refusal: str) -> Decision:
         updates = self.set_for(host)
-        key = host.package_format, case_of(updates, host, refusal)
+        again = self.policy.retry_crashed
+        case = case_of(updates, host, refusal, retry_crashed=again)
+        key = host.package_format, case
         found = self.decisions.get(key)
         if found is None:
-            found = decide_case(updates, key[1])
+            found = decide_case(updates, case)
             self.decisions[key] = found
         return found
 

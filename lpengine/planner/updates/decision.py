@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lpengine.package.model import KERNEL, XEN, Level, LivePatch, Task
 from lpengine.planner.findings import Finding
 from lpengine.planner.updates.case import Case
-from lpengine.planner.updates.coverage import NO_IDS, Covered, Needs, cover, status_of
+from lpengine.planner.updates.coverage import NO_IDS, Covered, cover, status_of
 from lpengine.planner.updates.outstanding import Outstanding, outstanding
 from lpengine.planner.updates.plan import ComponentPlan, Coverage
 from lpengine.planner.updates.precedence import cascaded, reduced
@@ -18,7 +18,7 @@ from lpengine.planner.updates.reasons import (
     about_whole_updates,
 )
 from lpengine.planner.updates.state import LivepatchStatus
-from lpengine.planner.updates.update_set import UpdateSet
+from lpengine.planner.updates.update_set import Ids, UpdateSet
 from lpengine.planner.updates.words import in_order
 
 PROCESS = "process:"
@@ -60,9 +60,9 @@ def decide_case(updates: UpdateSet, case: Case) -> Decision:
     found = outstanding(updates, case)
     mandatory = reduced(updates.asked(found.applicable, Level.MANDATORY))
     refusal = "mandatory-reboot" if Task.REBOOT_HOST in mandatory else case.refusal
-    needs = Needs(found.applicable | case.requiring, found.ids - found.applicable)
-    possible = look(updates, case, needs, "")
-    actual = look(updates, case, needs, refusal) if refusal else possible
+    wanted = found.applicable | case.requiring
+    possible = look(updates, case, wanted, "")
+    actual = look(updates, case, wanted, refusal) if refusal else possible
     suppressed = refusal if actual != possible else ""
     levels = cascaded(
         (
@@ -88,16 +88,16 @@ def decide_case(updates: UpdateSet, case: Case) -> Decision:
     )
 
 
-def look(updates: UpdateSet, case: Case, needs: Needs, refusal: str) -> View:
+def look(updates: UpdateSet, case: Case, wanted: Ids, refusal: str) -> View:
     """`refusal` is why no live patch may be applied, "" where they may."""
-    covered = cover(updates, case, needs, refusal)
+    covered = cover(updates, case, wanted, refusal)
     missed = NO_IDS.union(*(row.misses for row in covered))
     verdicts = {verdict for row in covered for verdict in row.verdicts}
-    answers = {one: answer for one, answer in case.prechecks if one in needs.wanted}
-    whole = set(needs.wanted & updates.whole - answers.keys())
+    answers = {one: answer for one, answer in case.prechecks if one in wanted}
+    whole = set(wanted & updates.whole - answers.keys())
     if whole:
         verdicts.add(False)
-    unpatched = set(needs.wanted & updates.plain)
+    unpatched = set(wanted & updates.plain)
     for update_id, answer in answers.items():
         said = heard(None if refusal else answer.status)
         verdicts |= said
@@ -105,7 +105,7 @@ def look(updates: UpdateSet, case: Case, needs: Needs, refusal: str) -> View:
             whole.add(update_id)
         else:
             unpatched.discard(update_id)
-    livepatched = needs.wanted - missed - whole - unpatched
+    livepatched = wanted - missed - whole - unpatched
     return View(covered, livepatched, frozenset(whole), status_of(verdicts))
 
 

@@ -23,11 +23,13 @@ def reason(
 
 
 def about_metadata(update: Update) -> Iterator[Finding]:
-    """Parts that its reader could not rely on, and words that nobody knows."""
+    """Parts that its reader could not rely on, and words that nobody knows, of which
+    the reader may have told already."""
     for defect in update.defects:
         observed = f"{defect.where}: {defect.what}"
         yield reason("update-malformed", update.id, defect.component, observed)
+    told = {defect.where for defect in update.defects}
     for level, words in update.guidance.items():
         for word in sorted(set(words)):
-            if not is_known(word):
+            if not is_known(word) and f"guidance.{level}" not in told:
                 yield reason("guidance-unknown", update.id, str(level), repr(word))

@@ -57,12 +57,16 @@ def from_rows(updates: UpdateSet, case: Case) -> Outstanding:
 
 def packaged(updates: UpdateSet, case: Case) -> Ids:
     """Those with a package that is newer than the installed one. Where none is
-    installed, or its version is not known, the host's own list of updates counts."""
+    installed, or its version is not known, what the host says of the updates that it
+    has tells how far it is."""
     found: set[str] = set()
     for name, line in updates.packages.items():
         installed = version_of(updates, case, name)
         if isinstance(installed, Presence):
-            found.update(one for one in line.updates if one not in case.installed)
+            had = [key for key, one in line.rows if one in case.installed]
+            start = bisect_right(line.keys, had[-1]) if had else 0
+            rest = (one for one in line.updates[start:] if one not in case.installed)
+            found.update(rest)
         else:
             key = ORDERS[updates.package_format](installed)
             found.update(line.updates[bisect_right(line.keys, key) :])
@@ -103,7 +107,7 @@ def leading(updates: UpdateSet, found: Ids) -> Ids:
     ahead: set[str] = set()
     for line in updates.packages.values():
         newest: Key | None = None
-        for key, one in zip(reversed(line.keys), reversed(line.updates), strict=True):
+        for key, one in reversed(line.rows):
             if newest is not None and key != newest:
                 break
             if one in found:

@@ -53,6 +53,7 @@ class Part:
 class PackageLine:
     """The versions of one package that updates bring, oldest first."""
 
+    rows: tuple[tuple[Key, str], ...]
     keys: tuple[Key, ...]
     updates: tuple[str, ...]
 
@@ -187,7 +188,7 @@ def package_lines(parts: Iterable[Part]) -> dict[str, PackageLine]:
         for name, key in one.packages:
             rows.setdefault(name, []).append((key, one.update.id))
     return {
-        name: PackageLine(tuple(k for k, _ in line), tuple(u for _, u in line))
+        name: PackageLine(tuple(line), *zip(*line, strict=True))
         for name, line in ((name, sorted(found)) for name, found in rows.items())
     }
 
