@@ -125,12 +125,13 @@ class Closure:
         found = self._texts.get(key)
         if found is None:
             is_string = self._side.object.kinds[section.index] is SectionKind.STRINGS
+            kind = PieceKind.STRING if is_string else PieceKind.CONSTANT
             found = self._texts[key] = len(self._pieces)
             self._units.append(None)
             self._pieces.append(
                 Piece(
                     f"{section.name}:{len(self._texts)}",
-                    PieceKind.STRING if is_string else PieceKind.CONSTANT,
+                    PieceKind.CODE if section.executable else kind,
                     section.name,
                     section.flags,
                     section.entry_size,
@@ -158,6 +159,9 @@ class Closure:
             return Inside(piece, reference.place), shift
         unit = reference.unit
         if unit is None:
+            if reference.section is not None and reference.section.executable:
+                # An alternative that is nothing at all: `lfence` or not.
+                return Inside(self._text(reference.section, b"", why)), shift
             if reference.section is not None:
                 self.unresolved.append(
                     Unresolved(why, reference.shown, "an empty section")

@@ -34,6 +34,7 @@ from lpengine.patch.xen.compose import Composer, Modinfo, Redirect
 from lpengine.patch.xen.spec import Place, RelocationSpec, SymbolSpec
 
 _ACCEPTED = (R_X86_64_64, R_X86_64_PC32, R_X86_64_PLT32)
+_NOP = b"\x90"
 _SECTIONS = {
     PieceKind.CONSTANT: ".rodata",
     PieceKind.STRING: ".rodata",
@@ -124,6 +125,10 @@ class _Gathering:
                 )
 
     def material(self) -> Material:
+        for merge in self._merges.values():
+            if merge.executable and not merge.size:
+                # Xen takes no references into a section of no size.
+                merge.append(_NOP, len(_NOP), 1)
         sections = tuple(merge.finish() for merge in self._merges.values())
         return Material(sections, tuple(self._symbols))
 
