@@ -12,8 +12,11 @@ import pytest
 
 from lpengine.cli import run
 from lpengine.elf import Image
+from lpengine.elf.kernel import open_kernel
+from lpengine.hosts.lab import Stock
 from lpengine.package import open_update
 from lpengine.package.authored import TEMPLATE
+from tests.archive_cases import archive
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -277,3 +280,49 @@ def test_a_payload_that_breaks_a_rule_is_not_packed(cli: Cli, work: Path) -> Non
     (work / "fix.livepatch").write_bytes(raw[: len(raw) // 2])
     code, _, err = cli("bundle", "create", "update.toml")
     assert (code, "fix.livepatch" in err) == (13, True)
+
+
+def test_nothing_in_an_update_moves_the_cursor(cli: Cli, work: Path) -> None:
+    """Neither in what is shown of one, nor in what is said against one."""
+    evil = "\x1b[2J"
+    data = {"schema": "lpengine/update/1", "id": "LPU-1", evil: 1, "title": evil}
+    data["guidance"] = {evil: [evil]}
+    (work / "evil.lpu").write_bytes(archive([("manifest.json", json.dumps(data))]))
+    code, out, _ = cli("bundle", "inspect", "evil.lpu")
+    assert (code, evil in out, "\\x1b[2J: unknown" in out) == (0, False, True)
+    data["files"] = [{evil: 1}]
+    (work / "evil.lpu").write_bytes(archive([("manifest.json", json.dumps(data))]))
+    code, _, err = cli("bundle", "inspect", "evil.lpu")
+    assert (code, evil in err, "\\x1b[2J" in err) == (13, False, True)
+
+
+def test_verify_tells_of_what_is_not_understood(
+    cli: Cli, work: Path, key: Path
+) -> None:
+    data = {"schema": "lpengine/update/1", "id": "LPU-1", "phase": "full moon"}
+    (work / "a.lpu").write_bytes(archive([("manifest.json", json.dumps(data))]))
+    assert cli("bundle", "sign", "a.lpu", "--key", key)[0] == 0
+    (work / "signers").write_text(f"me {key.with_suffix('.pub').read_text()}")
+    code, out, _ = cli("bundle", "verify", "a.lpu", "--signers", "signers")
+    assert (code, "1 parts not understood" in out) == (0, True)
+
+
+@pytest.mark.system
+def test_a_module_for_the_kernel_says_what_it_is_for(
+    cli: Cli, work: Path, linux_image: Stock
+) -> None:
+    source = Path(__file__).parent.parent / "fixtures/klp/cmdline.c"
+    built = ("build", "c", source, "--replace", "cmdline_proc_show")
+    assert cli(*built, "--image", linux_image.kernel, "-o", "lp_cmdline.ko")[0] == 0
+    text = UPDATE.replace('"xen"', '"kernel"').replace("fix.livepatch", "lp_cmdline.ko")
+    (work / "update.toml").write_text(text)
+    assert cli("bundle", "create", "update.toml")[0] == 0
+    with open_update("LPU-1.lpu") as bundle:
+        bundle.check_contents()
+        (livepatch,) = bundle.update.livepatches
+    build_id = open_kernel(linux_image.kernel).build_id
+    assert (livepatch.base_build_id, livepatch.name) == (build_id, "lp_cmdline")
+    lie = 'base = "4.17.5-8"\nname = "lp_other"'
+    (work / "update.toml").write_text(text.replace('base = "4.17.5-8"', lie))
+    code, _, err = cli("bundle", "create", "update.toml")
+    assert (code, "called lp_cmdline, not lp_other" in err) == (13, True)

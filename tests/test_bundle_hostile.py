@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,33 +16,18 @@ from hypothesis import strategies as st
 from lpengine.errors import InputError, UsageError
 from lpengine.package import content_of, open_update, write_bundle
 from lpengine.package.archive import LARGEST_MANIFEST, MOST_MEMBERS, Archive
-from lpengine.package.frames import LARGEST_WINDOW, pack
+from lpengine.package.frames import LARGEST_WINDOW
 from lpengine.package.manifest import encode
-from lpengine.package.members import END, header, padding
+from lpengine.package.members import END, header
 from lpengine.package.model import DiskFile, Update
 from lpengine.package.signers import Signers, TrustedKey
 from lpengine.package.ssh_keys import make_key
 from lpengine.package.sshsig import sign
+from tests.archive_cases import archive, frame
 from tests.update_cases import CONTENTS, an_update
 
 MANIFEST = encode(an_update())
 MEMBERS = [("manifest.json", MANIFEST), *sorted(CONTENTS.items())]
-
-
-def frame(data: bytes) -> bytes:
-    return b"".join(pack(iter([data]), len(data)))
-
-
-def archive(
-    members: Sequence[tuple[str | bytes, bytes]], end: bytes = END, tail: bytes = b""
-) -> bytes:
-    """An archive of those members; a name may be a whole header instead."""
-    raw, previous = b"", 0
-    for name, data in members:
-        block = header(name, len(data)) if isinstance(name, str) else name
-        raw += frame(padding(previous) + block) + frame(data)
-        previous = len(data)
-    return raw + frame(padding(previous) + end) + tail
 
 
 @pytest.fixture

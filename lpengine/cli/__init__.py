@@ -8,6 +8,7 @@ from importlib import import_module
 import click
 
 from lpengine.errors import LpengineError
+from lpengine.report.table import printable
 
 # Verb to one line of help: `lpengine --help` must not import the verbs.
 VERBS = {
@@ -116,11 +117,11 @@ def show_error(error: LpengineError, as_json: bool) -> None:
 
         click.echo(to_json(error_document(error)))
         return
-    click.echo(f"lpengine: {error.message}", err=True)
+    click.echo(f"lpengine: {printable(error.message)}", err=True)
     report = getattr(error, "report", "")
     if report:
         click.echo(report.rstrip(), err=True)
     for line in getattr(error, "left", ()):
-        click.echo(f"  left: {line}", err=True)
+        click.echo(f"  left: {printable(line)}", err=True)
     if error.hint:
         click.echo(f"  hint: {error.hint}", err=True)

@@ -85,6 +85,8 @@ def inspect(bundle: Path, manifest: bool, as_json: bool) -> int:
     as well.
     """
     if is_metadata(bundle):
+        if manifest:
+            raise click.UsageError("only a bundle has a manifest")
         return deliver_updates(bundle, as_json)
     packed = api.inspect_bundle(bundle)
     if manifest:

@@ -22,7 +22,8 @@ from lpengine.package.members import END, announced, padding
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.json.sig"
 
-LARGEST_MANIFEST = 16 << 20
+# Lists of nothing take fifty times their text once they are read.
+LARGEST_MANIFEST = 8 << 20
 LARGEST_SIGNATURE = 16 << 10
 MOST_MEMBERS = 1 << 14
 # Nothing real shrinks like that; nor does it have to below the size that any

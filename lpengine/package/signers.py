@@ -64,17 +64,16 @@ def load_signers(path: Path, revoked: Path | None = None) -> Signers:
 def trusted_signers(path: Path | None = None, revoked: Path | None = None) -> Signers:
     """Who is trusted on this machine, or by the files that are named instead. What
     the machine's own list revokes is revoked whenever no other list is named."""
+    gone = load_revoked(revoked) if revoked else None
     try:
-        signers = load_signers(path or ALLOWED_SIGNERS, revoked)
+        signers = load_signers(path or ALLOWED_SIGNERS)
     except NotFoundError as error:
         raise NotFoundError(
             error.message,
             hint="list there who may sign updates: ssh-keygen(1), ALLOWED SIGNERS",
         ) from None
     try:
-        return (
-            signers if revoked else replace(signers, revoked=load_revoked(REVOKED_KEYS))
-        )
+        return replace(signers, revoked=gone or load_revoked(REVOKED_KEYS))
     except NotFoundError:
         return signers
 

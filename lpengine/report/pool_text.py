@@ -18,7 +18,7 @@ from lpengine.planner.updates.plan import (
 from lpengine.planner.updates.update_mode import called, said
 from lpengine.pool.outcome import FleetOutcome, HostOutcome, PoolOutcome, Status
 from lpengine.report.pool_documents import HostStatusRow, PoolStatusRow
-from lpengine.report.update_text import printable
+from lpengine.report.table import printable
 from lpengine.report.values import PlannedFleet, Verified
 
 _COVERAGE = {

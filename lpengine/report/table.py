@@ -15,6 +15,14 @@ def encodable(text: str) -> str:
     return text.encode(encoding, "replace").decode(encoding)
 
 
+def printable(text: str) -> str:
+    """Text that somebody else wrote: nothing in it moves a terminal's cursor."""
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; nothing where there are no rows."""
     filled = [[encodable(cell) for cell in each] for each in rows]

@@ -107,7 +107,8 @@ class UpdatesDocument(Document, frozen=True, kw_only=True):
 
 
 class VerifiedDocument(Document, frozen=True, kw_only=True):
-    """lpengine/verified/1: a bundle that is whole, and who has signed it."""
+    """lpengine/verified/1: a bundle that is whole, and who has signed it; `defects`
+    counts what of it is not understood."""
 
     path: str
     id: str
@@ -116,6 +117,7 @@ class VerifiedDocument(Document, frozen=True, kw_only=True):
     signed_by: str
     contents: int
     size: int
+    defects: int
 
 
 UPDATE_DOCUMENTS: tuple[type[Document], ...] = (

@@ -36,6 +36,7 @@ def verified_document(verified: Verified) -> d.VerifiedDocument:
         signed_by=verified.signer.fingerprint,
         contents=verified.contents,
         size=verified.packed.size,
+        defects=len(verified.packed.update.defects),
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from lpengine.package.model import Update
+from lpengine.report.table import printable
 from lpengine.report.values import Packed, Verified
 
 Rows = Iterator[tuple[str, ...]]
@@ -10,14 +11,6 @@ Rows = Iterator[tuple[str, ...]]
 LIVEPATCH_HEADINGS = ("COMPONENT", "BASE BUILD ID", "FROM", "TO", "NAME", "BYTES")
 FILE_HEADINGS = ("FILE", "MODE", "OWNER", "BYTES")
 PACKAGE_HEADINGS = ("PACKAGE", "VERSION", "ARCHITECTURE", "FORMAT", "BYTES")
-
-
-def printable(text: str) -> str:
-    """Text that somebody else wrote: nothing in it moves a terminal's cursor."""
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode()
-        for each in text
-    )
 
 
 def packed_lines(packed: Packed) -> Iterator[str]:
@@ -87,3 +80,5 @@ def verified_lines(verified: Verified) -> Iterator[str]:
     yield f"Digest      {packed.digest}"
     signer = verified.signer
     yield f"Signed by   {printable(signer.principals)}  {signer.fingerprint}"
+    if defects := len(packed.update.defects):
+        yield f"!           {defects} parts not understood: lpengine bundle inspect"

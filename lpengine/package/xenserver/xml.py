@@ -6,7 +6,9 @@ from xml.etree.ElementTree import Element, TreeBuilder
 
 from lpengine.errors import InputError
 
-LARGEST = 64 << 20
+# What is read takes many times its text.
+LARGEST = 16 << 20
+_MOST = 1_000_000
 _DEEPEST = 32
 
 
@@ -19,11 +21,14 @@ def parse_xml(raw: bytes, path: str) -> Element:
     parser = expat.ParserCreate()
     parser.buffer_text = True
     builder = TreeBuilder()
-    depth = 0
+    depth = count = 0
 
     def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
+        nonlocal depth, count
         depth += 1
+        count += 1 + len(attributes)
+        if count > _MOST:
+            raise _Unwanted(f"more than {_MOST} elements and attributes")
         if depth > _DEEPEST:
             raise _Unwanted(f"elements more than {_DEEPEST} deep")
         builder.start(tag, attributes)
