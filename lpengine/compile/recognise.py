@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from lpengine.compile.linux_tree import LinuxTree
 from lpengine.compile.tree import Tree
 from lpengine.compile.xen_tree import XenTree
 from lpengine.errors import InputError, NotFoundError
@@ -15,6 +16,8 @@ def open_tree(directory: Path) -> Tree:
     for root in (directory.resolve(), directory.resolve().parent):
         if XenTree.is_at(root):
             return XenTree(root)
+        if LinuxTree.is_at(root):
+            return LinuxTree(root)
     raise InputError(
         f"{directory}: neither Xen's source tree nor a kernel's",
         hint="give the directory with Config.mk and xen/, or the one with Kbuild",

@@ -105,11 +105,11 @@ class KernelImage:
         end: they tell which source file a static is from."""
         place = bisect_left(self._addresses, entry.address)
         before = next(
-            (each.name for each in self.symbols[place - 1 :: -1] if _is_global(each)),
+            (each.name for each in self.symbols[place - 1 :: -1] if each.is_global),
             "",
         )
         behind = next(
-            (each.name for each in self.symbols[place + 1 :] if _is_global(each)), ""
+            (each.name for each in self.symbols[place + 1 :] if each.is_global), ""
         )
         return before if place else "", behind
 
@@ -197,10 +197,6 @@ class KernelImage:
         if section is None:
             raise InputError(f"{self.path}: the kernel has no section {name}")
         return section
-
-
-def _is_global(entry: Entry) -> bool:
-    return entry.type.isupper()
 
 
 def open_kernel(path: Path | str) -> KernelImage:

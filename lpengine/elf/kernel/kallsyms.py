@@ -34,6 +34,10 @@ class Entry(NamedTuple):
     address: int
     type: str
 
+    @property
+    def is_global(self) -> bool:
+        return self.type.isupper()
+
 
 @dataclass(frozen=True)
 class _Tokens:

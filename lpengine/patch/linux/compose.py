@@ -115,7 +115,11 @@ def _notes(linked: Linked) -> list[str]:
         for section in linked.sections
         for each in section.relocations
     )
-    data = [each.name for each in linked.sections if each.flags & SHF_WRITE]
+    data = [
+        each.name
+        for each in linked.sections
+        if each.flags & SHF_WRITE and each.name.startswith((".data", ".bss"))
+    ]
     notes = []
     if looked_up > 32:
         notes.append(

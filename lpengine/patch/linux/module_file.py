@@ -61,6 +61,18 @@ class ModuleFile:
             )
         return (0,) if found else None
 
+    def global_position(self, name: str) -> int | None:
+        """As `position`, of the symbol that all of the module's files share."""
+        found = self._named(name)
+        shared = [n for n, each in enumerate(found, 1) if not each.is_local]
+        if len(shared) != 1:
+            return None
+        return shared[0] if len(found) > 1 else 0
+
+    def exports(self, name: str) -> bool:
+        """Whether other modules may use a symbol (include/linux/export.h)."""
+        return bool(self.image.symbols.named(f"__ksymtab_{name}"))
+
     def position_in_file(self, text: str) -> int:
         """The position of "file#name"."""
         name = text.rpartition("#")[2]

@@ -1,0 +1,173 @@
+"""A Linux kernel's source tree: single objects of it, as they are and with a fix.
+
+Only what a fix touches is compiled, with the flags that the kernel's own makefiles
+give. The kernel is never built.
+"""
+
+import fnmatch
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lpengine.compile.applying import Applied
+from lpengine.compile.events import Notify
+from lpengine.compile.kconfig import require_kept
+from lpengine.compile.make import BUILD_LOG, make
+from lpengine.compile.touched import touched_objects
+from lpengine.compile.tree import ObjectPair, Settings
+from lpengine.errors import InputError
+
+# What compiling an object reads, and what prepares for it. Makefiles are there for
+# all of arch/, but only one architecture's are used.
+_LEFT_OUT = (
+    *("Documentation/", "LICENSES/", "samples/", "rust/", "tools/testing/"),
+    *("tools/perf/", "tools/power/", "tools/tracing/", "tools/verification/"),
+)
+_NO_SOURCES = (".git", "debian", ".pc")
+_ARCHITECTURE = "arch/x86/"
+_MAKEFILES = ("Makefile", "Kbuild", "Kconfig")
+_PRODUCTS = (
+    *("*.o", "*.a", "*.ko", "*.mod", "*.mod.c", "*.dtb", "*.order", "*.symvers"),
+    *(".*.cmd", ".*.d", ".tmp_*", ".config*", "vmlinux", "vmlinux.*", "System.map"),
+    *("*.orig", "*.rej", "*.pyc", "bzImage", "*.usyms"),
+)
+_PRODUCED = ("include/config/", "include/generated/", "arch/x86/include/generated/")
+# Products in here are tools and headers; elsewhere they are what is built anew.
+_TOOLS = ("scripts/", "tools/", "arch/x86/tools/", "include/")
+
+# One section a function and variable, so that they can be told apart; the layouts of
+# types for the guard against changed ones, whose generation changes no code.
+_FLAGS = "-ffunction-sections -fdata-sections -g"
+# Nothing of the preparation can change any more.
+_PREPARED = ("-o", "prepare")
+
+
+@dataclass(frozen=True)
+class LinuxTree:
+    """A kernel's tree; see lpengine.compile.tree. `most_objects` bounds what a fix
+    to a header may let be compiled."""
+
+    root: Path
+    most_objects: int = 150
+    format: str = "linux"
+    programs: Sequence[str] = ("make", "flex", "bison", "bc", "ld", "grep")
+
+    @staticmethod
+    def is_at(root: Path) -> bool:
+        return (root / "Kbuild").is_file() and (
+            root / "scripts/Kbuild.include"
+        ).is_file()
+
+    def sources(self) -> Sequence[str]:
+        found: list[str] = []
+        for directory, subdirectories, files in os.walk(self.root):
+            inside = os.path.relpath(directory, self.root)
+            prefix = "" if inside == "." else f"{inside}/"
+            links = [d for d in subdirectories if (Path(directory) / d).is_symlink()]
+            names = [f"{prefix}{name}" for name in (*files, *links)]
+            found += [name for name in names if self._is_source(name)]
+            subdirectories[:] = [d for d in subdirectories if d not in _NO_SOURCES]
+        return sorted(found)
+
+    def concerns(self, path: str) -> bool:
+        plain = "/" not in path and not path.startswith(_MAKEFILES)
+        return not plain and self._is_source(path)
+
+    def keeps_numbers(self, path: str) -> bool:
+        return path.endswith((".c", ".h"))
+
+    def configuration(self) -> tuple[bytes, str]:
+        own = self.root / ".config"
+        if own.is_file():
+            return own.read_bytes(), str(own)
+        raise InputError(
+            f"{self.root}: is not configured",
+            hint="give the running kernel's with --config: it is in /boot",
+        )
+
+    def build(self, copy: Path, settings: Settings, notify: Notify) -> None:
+        (copy / ".config").write_bytes(settings.configuration)
+        self._make(copy, ["olddefconfig"], settings, notify)
+        require_kept(settings.configuration, (copy / ".config").read_bytes())
+        self._make(copy, ["prepare"], settings, notify)
+
+    def copy(self, base: Path, work: Path) -> None:
+        """Hard links: whatever is written anew, by us or by make, is a file of its
+        own, since what would be written in place is not linked."""
+        for directory, _subdirectories, files in os.walk(base):
+            inside = os.path.relpath(directory, base)
+            target = work / inside
+            target.mkdir()
+            tools = f"{inside}/".startswith(_TOOLS)
+            for name in files:
+                source = f"{directory}/{name}"
+                if not _is_product(name):
+                    os.link(source, target / name, follow_symlinks=False)
+                elif tools or inside == ".":
+                    shutil.copy2(source, target / name, follow_symlinks=False)
+
+    def rebuild(
+        self,
+        base: Path,
+        work: Path,
+        applied: Applied,
+        settings: Settings,
+        notify: Notify,
+    ) -> Sequence[ObjectPair]:
+        compiler = settings.toolchain.compiler
+        entries = touched_objects(base, applied.files, compiler, self.most_objects)
+        targets = [each.target for each in entries]
+        if targets:
+            for copy in (base, work):
+                # Else the debugging information of equal code would differ.
+                flags = f"{_FLAGS} -fdebug-prefix-map={copy}=."
+                self._make(copy, [*_PREPARED, *targets], settings, notify, flags)
+        return tuple(
+            ObjectPair(each.path, base / each.target, work / each.target)
+            for each in entries
+        )
+
+    def objects(self, base: Path) -> Mapping[str, Path]:
+        return {}
+
+    def _is_source(self, path: str) -> bool:
+        """Whether a build reads a file. Of what is left out it reads the Kconfig
+        files, which name each other."""
+        if _is_product(path) or path.startswith(_PRODUCED):
+            return False
+        other = path.startswith("arch/") and not path.startswith(_ARCHITECTURE)
+        left_out = path.startswith(_LEFT_OUT) or (other and path.count("/") > 1)
+        return not left_out or path.rpartition("/")[2].startswith("Kconfig")
+
+    def _make(
+        self,
+        copy: Path,
+        goals: Sequence[str],
+        settings: Settings,
+        notify: Notify,
+        flags: str = "",
+    ) -> None:
+        toolchain = settings.toolchain
+        variables = {
+            "ARCH": "x86_64",
+            "CC": toolchain.compiler,
+            **({"KCFLAGS": flags} if flags else {}),
+            **({"LLVM": "1"} if toolchain.is_clang else {}),
+            **settings.variables,
+        }
+        make(
+            copy,
+            goals,
+            log=copy.parent / BUILD_LOG,
+            variables=variables,
+            environment={"KBUILD_BUILD_TIMESTAMP": "0"},
+            jobs=settings.jobs,
+            notify=notify,
+        )
+
+
+def _is_product(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return any(fnmatch.fnmatchcase(name, each) for each in _PRODUCTS)

@@ -1,0 +1,122 @@
+"""Which objects of a kernel tree a fix touches: those of the files that it changes,
+and of all that include them."""
+
+import os
+import posixpath
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lpengine.compile.includes import Includes, parse, scan
+from lpengine.compile.kbuild import Entry, Kbuild, State
+from lpengine.errors import BuildError, InputError
+
+# What LINUXINCLUDE of the top makefile has, in its order.
+_DIRECTORIES = (
+    *("arch/x86/include", "arch/x86/include/generated", "include"),
+    *("arch/x86/include/uapi", "arch/x86/include/generated/uapi"),
+    *("include/uapi", "include/generated/uapi"),
+)
+# Included before every file (c_flags of scripts/Makefile.lib).
+_EVERYWHERE = ("kconfig.h", "compiler_types.h", "compiler-version.h")
+# Code of the kernel's image that has run when the kernel runs, or starts the next.
+_BOOT = ("arch/x86/boot/", "arch/x86/realmode/", "arch/x86/purgatory/")
+# User space's: built by rules of its own, into a blob.
+_USER_SPACE = "arch/x86/entry/vdso/"
+_SOURCES = (".c", ".S")
+_COMPILED = (*_SOURCES, ".h")
+_MAKEFILES = ("Makefile", "Kbuild", "Kconfig")
+_SCAN = ".lpengine-includes"
+
+
+def touched_objects(
+    base: Path, files: Sequence[str], compiler: str, most: int
+) -> tuple[Entry, ...]:
+    """The objects to compare, by path. Empty where the configuration has none that
+    the fix touches.
+
+    Raises BuildError for a fix that would take effect in other ways than by the
+    kernel's own code, InputError where more than `most` objects are touched.
+    """
+    for file in files:
+        _require_compiled(file)
+    names = _names(base)
+    includes = Includes(parse(_scanned(base)), names, _DIRECTORIES)
+    reached = includes.reaching(files)
+    everywhere = [
+        f for f in reached if f in {f"include/linux/{e}" for e in _EVERYWHERE}
+    ]
+    if everywhere:
+        raise _too_many(files, "every object of the kernel includes it", most)
+    kbuild = Kbuild(base, compiler, names)
+    found = {each.path: each for each in _built(kbuild, sorted(reached))}
+    if not found:
+        _require_off(files)
+    if len(found) > most:
+        raise _too_many(files, f"{len(found)} objects include it", most)
+    return tuple(found[path] for path in sorted(found))
+
+
+def _built(kbuild: Kbuild, reached: Sequence[str]) -> Iterator[Entry]:
+    for file in reached:
+        if not file.endswith(_SOURCES):
+            continue
+        if file.startswith(_USER_SPACE):
+            path = f"{posixpath.splitext(file)[0]}.o"
+            yield Entry(State.KERNEL, path, path, path)
+        else:
+            entries = kbuild.objects_of(file)
+            yield from (each for each in entries if each.state is not State.OFF)
+
+
+def _require_compiled(file: str) -> None:
+    name = posixpath.basename(file)
+    if name.startswith(_MAKEFILES):
+        raise BuildError(
+            f"the fix changes {file}, and so how the kernel is built",
+            codes=("LP-SHP-174",),
+            hint="leave that file out of the fix if it does not matter for its code",
+        )
+    if not file.endswith(_COMPILED):
+        raise BuildError(
+            f"the fix changes {file}, from which the build makes code by itself",
+            codes=("LP-SHP-174",),
+            hint="a live patch carries C; leave the file out if it does not matter",
+        )
+
+
+def _require_off(files: Sequence[str]) -> None:
+    boot = [each for each in files if each.startswith(_BOOT)]
+    if boot:
+        raise BuildError(
+            f"the fix changes {boot[0]}, which only runs as a kernel starts",
+            codes=("LP-DAT-304",),
+            hint="install the fixed kernel, and reboot",
+        )
+
+
+def _too_many(files: Sequence[str], what: str, most: int) -> InputError:
+    headers = [each for each in files if each.endswith(".h")]
+    return InputError(
+        f"{', '.join(headers or files)}: {what}, more than the {most} that are "
+        "compiled without asking",
+        hint="allow more with --fan-out, at some seconds each; or change the .c files "
+        "that need it",
+    )
+
+
+def _names(base: Path) -> Sequence[str]:
+    return tuple(
+        os.path.relpath(f"{directory}/{name}", base)
+        for directory, _subdirectories, files in os.walk(base)
+        for name in files
+    )
+
+
+def _scanned(base: Path) -> str:
+    """What `scan` says of the base, kept in it."""
+    kept = base / _SCAN
+    if not kept.is_file():
+        beside = kept.with_suffix(".new")
+        beside.write_text(scan(base))
+        beside.replace(kept)
+    return kept.read_text()
