@@ -141,6 +141,12 @@ def test_what_no_manifest_can_say_is_not_packed(
         write_bundle(an_update(**changes), CONTENTS, tmp_path / "update.lpu")
 
 
+def test_a_package_is_there_once(tmp_path: Path) -> None:
+    packages = an_update().packages * 2
+    with pytest.raises(UsageError, match="tool: is there twice"):
+        write_bundle(an_update(packages=packages), CONTENTS, tmp_path / "update.lpu")
+
+
 def test_a_path_that_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no such file"):
         open_update(tmp_path / "none")

@@ -426,8 +426,18 @@ def test_what_is_installed_is_found(tmp_path: Path) -> None:
         assert find_installed(livepatch, tmp_path) == path
 
 
+def test_what_is_installed_is_an_update(tmp_path: Path) -> None:
+    install(tmp_path, XEN_PATCH)
+    install(tmp_path, KERNEL_PATCH, "lp_other.ko")
+    (update,) = read_updates(tmp_path)
+    assert update.livepatches == (XEN_PATCH,)
+    assert update.components == ("kernel", "xen")
+    assert [defect.component for defect in update.defects] == ["kernel"]
+
+
 def test_nothing_is_installed(tmp_path: Path) -> None:
     assert read_layout(tmp_path) == ((), ())
+    assert read_updates(tmp_path) == (Update("installed"),)
     with pytest.raises(Malformed, match="no link"):
         find_installed(XEN_PATCH, tmp_path)
 

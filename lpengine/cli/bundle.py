@@ -81,8 +81,8 @@ def inspect(bundle: Path, manifest: bool, as_json: bool) -> int:
     """Show what is in BUNDLE, and what of it is not understood and therefore taken
     as unsafe. Contents are not read and the signature is not judged: `verify` does.
 
-    XenServer's updateinfo.xml (also packed) and .rpm files with live patches are shown
-    as well.
+    XenServer's updateinfo.xml (also packed), .rpm files with live patches, and what
+    such packages have installed (BUNDLE is the root directory then) are shown as well.
     """
     if is_metadata(bundle):
         if manifest:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import lpengine.package.manifest as wire
 from lpengine.errors import InputError
-from lpengine.package.contents import check_paths, content_of
+from lpengine.package.contents import check_disk, content_of
 from lpengine.package.distribution import PREFIX, read_package
 from lpengine.package.doubts import NOT_FOR_UPDATES, Malformed
 from lpengine.package.files import read_small, read_start
@@ -130,7 +130,6 @@ class _Author:
         packages = self.rows("packages", authored.packages, self.package)
         if not (livepatches or files or packages):
             raise Malformed("", "an update without live patches, files and packages")
-        check_paths(files)
         components = {*authored.components, *(each.component for each in livepatches)}
         size = authored.installation_size
         update = Update(
@@ -156,6 +155,7 @@ class _Author:
             installation_size=self.installed if size is None else size,
             homogeneous=authored.homogeneous,
         )
+        check_disk(update)
         return update, self.sources
 
     def rows(

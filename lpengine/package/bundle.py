@@ -8,7 +8,7 @@ from typing import Self
 
 from lpengine.errors import InputError, UsageError
 from lpengine.package.archive import Archive
-from lpengine.package.contents import check_paths, contents_of
+from lpengine.package.contents import check_disk, contents_of
 from lpengine.package.distribution import PREFIX, check_package
 from lpengine.package.doubts import Malformed
 from lpengine.package.files import Replacing
@@ -117,7 +117,7 @@ class Bundle:
         """The contents that the manifest names, once they are known to be the
         members of the archive, no more and no less."""
         try:
-            check_paths(self.update.files)
+            check_disk(self.update)
             contents = contents_of(self.update)
         except Malformed as error:
             raise self._archive.error(str(error)) from None

@@ -8,7 +8,7 @@ from lpengine.errors import NotFoundError
 from lpengine.package.archive import MANIFEST, MOST_MEMBERS, SIGNATURE
 from lpengine.package.doubts import Malformed
 from lpengine.package.members import is_member_name
-from lpengine.package.model import Content, DiskFile, Update
+from lpengine.package.model import Content, Update
 
 CHUNK = 1 << 20
 
@@ -57,10 +57,10 @@ def _all_contents(update: Update) -> Iterator[Content]:
     yield from (each.content for each in update.packages)
 
 
-def check_paths(files: tuple[DiskFile, ...]) -> None:
-    """Malformed where two files cannot both be on one disk."""
+def check_disk(update: Update) -> None:
+    """Malformed where two files, or two packages, cannot both be on one disk."""
     paths: set[str] = set()
-    for file in files:
+    for file in update.files:
         if file.path in paths:
             raise Malformed(file.path, "is there twice")
         paths.add(file.path)
@@ -68,3 +68,9 @@ def check_paths(files: tuple[DiskFile, ...]) -> None:
         for parent in map(str, PurePosixPath(path).parents):
             if parent in paths:
                 raise Malformed(parent, f"cannot be a file with {path} in it")
+    packages: set[tuple[str, str]] = set()
+    for package in update.packages:
+        key = (package.name, package.architecture)
+        if key in packages:
+            raise Malformed(package.name, "is there twice, for one architecture")
+        packages.add(key)

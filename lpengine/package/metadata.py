@@ -12,6 +12,7 @@ from lpengine.package.files import read_small, read_start
 from lpengine.package.model import DiskPackage, Level, LivePatch, Task, Update
 from lpengine.package.package_file import PackageFile
 from lpengine.package.unpack import UnpackError, unpack
+from lpengine.package.xenserver.layout import read_layout
 from lpengine.package.xenserver.livepatch import parse_provide
 from lpengine.package.xenserver.updateinfo import read_updateinfo
 from lpengine.package.xenserver.xml import LARGEST
@@ -21,12 +22,15 @@ _XML = (".xml", ".xml.gz", ".xml.xz", ".xml.zst")
 
 def is_metadata(path: Path) -> bool:
     """Whether it is not a bundle, by its name."""
-    return path.name.endswith((*_XML, ".rpm"))
+    return path.is_dir() or path.name.endswith((*_XML, ".rpm"))
 
 
 def read_updates(path: Path) -> tuple[Update, ...]:
     """The updates that a file describes: the one of a bundle or of an .rpm with live
-    patches, all of an updateinfo.xml, packed or not."""
+    patches, all of an updateinfo.xml, packed or not. A directory is the root of a
+    system, and the update what live patches XenServer's packages have put there."""
+    if path.is_dir():
+        return (installed_update(path),)
     if path.name.endswith(".rpm"):
         return (read_livepatch_package(path),)
     if path.name.endswith(_XML):
@@ -38,6 +42,21 @@ def read_updates(path: Path) -> tuple[Update, ...]:
             raise InputError(f"{path}: {error}") from None
     with open_update(path) as bundle:
         return (bundle.update,)
+
+
+def installed_update(root: Path) -> Update:
+    """What is installed under `root`, as an update."""
+    installed, defects = read_layout(root)
+    livepatches = tuple(each.livepatch for each in installed)
+    components = {each.component for each in livepatches}
+    components.update(defect.component for defect in defects)
+    return Update(
+        id="installed",
+        components=tuple(sorted(components)),
+        livepatches=livepatches,
+        guidance={Level.RECOMMENDED: (Task.REBOOT_HOST,)} if components else {},
+        defects=defects,
+    )
 
 
 def read_livepatch_package(path: Path) -> Update:

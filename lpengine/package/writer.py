@@ -13,7 +13,7 @@ from lpengine.package.archive import (
     Archive,
     is_bomb,
 )
-from lpengine.package.contents import Source, check_paths, chunks_of, contents_of
+from lpengine.package.contents import Source, check_disk, chunks_of, contents_of
 from lpengine.package.doubts import Malformed
 from lpengine.package.files import Replacing
 from lpengine.package.frames import FrameError, pack
@@ -80,7 +80,7 @@ def write_signed(path: Path, signature: bytes, to: Path) -> None:
 
 def _checked(update: Update, contents: Mapping[str, Source]) -> tuple[Content, ...]:
     try:
-        check_paths(update.files)
+        check_disk(update)
         members = contents_of(update)
     except Malformed as error:
         raise UsageError(f"{update.id}: {error}") from None

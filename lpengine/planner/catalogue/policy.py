@@ -32,7 +32,8 @@ CODES = (
         "LP-POL-403",
         "SIGNATURE_INVALID",
         summary="The signature does not match the content.",
-        detection="The signature was checked over the manifest and every module.",
+        detection="The signature is checked over the manifest, which pins every "
+        "content by its hash.",
         remedy="get it again; if it stays wrong, treat it as a security incident",
         guidance=Guidance.NONE,
         source="XAPI: package signatures",
