@@ -1,6 +1,7 @@
 """Pools of hosts that are directories, updates for them, and whoever installs these:
 everything but real machines."""
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ def update(
     guidance: Mapping[Level, tuple[str, ...]] | None = None,
     size: int = 4096,
     to: Version = FIXED,
+    cves: Sequence[str] = (),
 ) -> Update:
     """Fixes Xen: live patches for these builds, else a reboot."""
     usual = {Level.RECOMMENDED: ("reboot_host",)}
@@ -47,6 +49,7 @@ def update(
         files=(DiskFile("/boot/xen.gz", 0o644, "root", "root", content),),
         guidance=usual if guidance is None else guidance,
         installation_size=size,
+        cves=tuple(cves),
     )
 
 
@@ -83,6 +86,13 @@ class Site:
             host_tree.xen(self.root(host))
             self.text += f'{host} = {{address = "ssh://{host}", '
             self.text += f'root = "{self.root(host)}"}}\n'
+
+    def write(self) -> Path:
+        """pool.toml as the command line finds it: the hosts are on this machine."""
+        path = self.directory / "pool.toml"
+        assert self.fleet
+        path.write_text(re.sub(r"ssh://[a-z0-9]+", "local", self.text))
+        return path
 
     @property
     def fleet(self) -> Fleet:

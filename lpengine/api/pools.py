@@ -94,7 +94,7 @@ def plan_pools(
 def install_pools(
     draft: Draft,
     *,
-    saved: Path | None = None,
+    saved: SavedPlan | None = None,
     resolve: bool = False,
     notify: Notify = lambda _: None,
     opener: Opener = open_host,
@@ -105,7 +105,7 @@ def install_pools(
     stopped, it goes on. A pool that is not as in the plan `saved` is left alone."""
     digests = [one.packed.digest for one in draft.planned.updates]
     names = [pool.pool for pool in draft.planned.plan.pools]
-    held = stale(draft.planned.plan, SavedPlan.read(saved)) if saved else {}
+    held = stale(draft.planned.plan, saved) if saved else {}
     directory = state_directory()
     with lock(directory, "pool install"):
         record = record_for(directory, digests, names)

@@ -18,6 +18,7 @@ from lpengine.cli.pool_options import (
 from lpengine.planner.plan import Verdict
 from lpengine.planner.updates.state import Mode, UpdatePolicy
 from lpengine.pool.rollout import SIDE_BY_SIDE
+from lpengine.pool.saved import SavedPlan
 from lpengine.report import pool_shapes as shapes
 from lpengine.report import pool_text as text
 from lpengine.report.documents import to_json
@@ -147,6 +148,7 @@ def install(
     if not bundles:
         raise click.UsageError("give BUNDLE...")
     chosen = Mode(mode) if mode else None
+    kept = SavedPlan.read(saved) if saved else None
     draft = api.plan_pools(bundles, wanted, policy, mode=chosen)
     if not as_json:
         show_plan(draft.planned)
@@ -156,7 +158,7 @@ def install(
     with progress(style, servers) as notify:
         outcome = api.install_pools(
             draft,
-            saved=saved,
+            saved=kept,
             resolve=resolve,
             notify=notify,
             side_by_side=side_by_side,
