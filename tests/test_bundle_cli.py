@@ -122,6 +122,34 @@ def test_from_a_payload_and_three_files_to_a_signed_update(
     assert update.installation_size == sizes
 
 
+def test_a_process_is_restarted_where_nothing_else_is_said(
+    cli: Cli, work: Path, hv: Image
+) -> None:
+    text = UPDATE.replace('"xen"', '"process:nginx"')
+    (work / "update.toml").write_text(text)
+    assert cli("bundle", "create", "update.toml")[0] == 0
+    with open_update("LPU-1.lpu") as bundle:
+        bundle.check_contents()
+        assert bundle.update.components == ("process:nginx",)
+        assert bundle.update.guidance == {"recommended": ("restart_process",)}
+        assert bundle.update.livepatches[0].base_build_id == hv.build_id
+
+
+def test_a_payload_is_called_like_its_file_or_as_the_author_says(
+    cli: Cli, work: Path
+) -> None:
+    (work / "fix.livepatch").rename(work / "a fix.livepatch")
+    text = UPDATE.replace('"fix.livepatch"', '"a fix.livepatch"')
+    (work / "update.toml").write_text(text)
+    code, _, err = cli("bundle", "create", "update.toml")
+    assert (code, "'a fix' is no patch's name; say name" in err) == (13, True)
+    named = text.replace("base = ", 'name = "lp_fix"\nbase = ')
+    (work / "update.toml").write_text(named)
+    assert cli("bundle", "create", "update.toml")[0] == 0
+    with open_update("LPU-1.lpu") as bundle:
+        assert bundle.update.livepatches[0].name == "lp_fix"
+
+
 def test_json_is_as_documented(cli: Cli, work: Path, hv: Image) -> None:
     code, out, _ = cli("bundle", "create", "update.toml", "-o", "a.lpu", "--json")
     created = json.loads(out)

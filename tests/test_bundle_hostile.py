@@ -292,6 +292,31 @@ def test_a_bomb(refused: Callable[[bytes], str], tmp_path: Path) -> None:
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 PUBLIC = make_key(KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
 SIGNATURE = sign(MANIFEST, PUBLIC, KEY.sign)
+
+
+def test_a_live_patch_that_is_not_relied_on_is_still_in_the_archive(
+    tmp_path: Path,
+) -> None:
+    """A newer publisher says more of it than we understand."""
+    data = json.loads(MANIFEST)
+    data["livepatches"][0]["only_on"] = "full moon"
+    raw = json.dumps(data).encode()
+    path = tmp_path / "newer.lpu"
+    path.write_bytes(archive([("manifest.json", raw), *MEMBERS[1:]]))
+    with open_update(path) as bundle:
+        bundle.check_contents()
+        assert bundle.update.livepatches == ()
+        assert [defect.component for defect in bundle.update.defects] == ["xen"]
+        assert {each.member for each in bundle.contents} == set(CONTENTS)
+    changed = [(n, b"!" + d[1:] if n.startswith("live") else d) for n, d in MEMBERS]
+    path.write_bytes(archive([("manifest.json", raw), *changed[1:]]))
+    with (
+        open_update(path) as bundle,
+        pytest.raises(InputError, match="not what the manifest says"),
+    ):
+        bundle.check_contents()
+
+
 HONEST = archive([MEMBERS[0], ("manifest.json.sig", SIGNATURE), *MEMBERS[1:]])
 SIGNERS = Signers("signers", (TrustedKey(1, "me", PUBLIC),))
 NOW = datetime(2026, 11, 25, tzinfo=UTC)

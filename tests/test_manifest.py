@@ -20,7 +20,7 @@ GOOD: dict[str, Any] = json.loads(encode(an_update()))
 
 
 def read(data: object) -> Update:
-    return read_manifest(json.dumps(data).encode(), "manifest")
+    return read_manifest(json.dumps(data).encode(), "manifest")[0]
 
 
 def with_part(place: str, value: object) -> dict[str, Any]:
@@ -38,7 +38,8 @@ def with_part(place: str, value: object) -> dict[str, Any]:
 
 
 def test_an_update_comes_back_as_it_was() -> None:
-    assert read_manifest(encode(an_update()), "manifest") == an_update()
+    update, _ = read_manifest(encode(an_update()), "manifest")
+    assert update == an_update()
 
 
 def test_only_id_and_schema_are_needed() -> None:
@@ -268,6 +269,21 @@ def test_what_has_a_safe_value_gets_it(
         safe = sum(part.content.size for part in parts)
     assert getattr(update, field) == safe
     assert update.livepatches == an_update().livepatches
+
+
+def test_half_a_character_is_no_text() -> None:
+    with pytest.raises(InputError, match="surrogate"):
+        read({**GOOD, "title": "\ud800"})
+
+
+def test_what_is_endless_is_not_repeated_endlessly() -> None:
+    long = "x" * 100_000
+    data = {**GOOD, long: 1, "components": [long], "guidance": {long: [long]}}
+    update = read({**data, "livepatches": [{**GOOD["livepatches"][0], long: 1}]})
+    assert len(str(update)) < 10_000
+    with pytest.raises(InputError) as caught:
+        read(with_part("files.0." + long, 1))
+    assert len(caught.value.message) < 1000
 
 
 def test_the_schema_is_that_of_what_is_written() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lpengine.errors import InputError, UsageError
 from lpengine.package import open_update, write_bundle
+from lpengine.package.archive import LARGEST_SIGNATURE
 from lpengine.package.authored import read_authored
 from lpengine.package.bundle import Bundle
 from lpengine.package.files import read_small
@@ -14,8 +15,6 @@ from lpengine.package.ssh_keys import SshError
 from lpengine.package.sshsig import signing_key, verify
 from lpengine.package.writer import write_signed
 from lpengine.report.values import Packed, Verified
-
-LARGEST_SIGNATURE = 16 << 10
 
 
 def create_bundle(

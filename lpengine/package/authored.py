@@ -35,6 +35,7 @@ from lpengine.package.model import (
 )
 from lpengine.package.modules import base_build_id_of, check_module, read_module
 from lpengine.package.versions import parse_debian
+from lpengine.patch.model import Patch
 
 TEMPLATE = Path(__file__).with_name("update.toml")
 
@@ -187,7 +188,7 @@ class _Author:
             to=parse_debian(row.to),
             content=self.content("livepatches", source),
             # A kernel module has its name within it, a payload gets it when loaded.
-            name=row.name or convert(patch.name, wire.PatchName),
+            name=row.name or _name_of(patch, row.file),
         )
         check_module(livepatch, patch)
         return livepatch
@@ -237,6 +238,13 @@ class _Author:
         member = same[0] if same else f"{kind}/{content.sha256[:16]}-{shown}"
         self.sources[member] = source
         return replace(content, member=member)
+
+
+def _name_of(patch: Patch, file: str) -> str:
+    try:
+        return convert(patch.name, wire.PatchName)
+    except Malformed:
+        raise Malformed(file, f"{patch.name!r} is no patch's name; say name") from None
 
 
 def _applicability(row: AuthoredApplicability) -> Applicability:

@@ -1,7 +1,7 @@
 """An update in one file, opened."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Self
@@ -13,7 +13,7 @@ from lpengine.package.distribution import PREFIX, check_package
 from lpengine.package.doubts import Malformed
 from lpengine.package.files import Replacing
 from lpengine.package.manifest_reader import read_manifest
-from lpengine.package.model import Content, Update
+from lpengine.package.model import Content
 from lpengine.package.modules import check_module, read_module
 from lpengine.package.signers import Signers
 from lpengine.package.trust import Signer, check_signature
@@ -37,8 +37,8 @@ class Bundle:
             self.manifest = self._archive.manifest
             self.signature = self._archive.signature
             self.digest = hashlib.sha256(self.manifest).hexdigest()
-            self.update: Update = read_manifest(self.manifest, f"{path}: manifest")
-            self.contents = self._matched()
+            self.update, unused = read_manifest(self.manifest, f"{path}: manifest")
+            self.contents = self._matched(unused)
         except BaseException:
             self.close()
             raise
@@ -92,18 +92,22 @@ class Bundle:
     def check_contents(self) -> None:
         """Read every content. InputError where one is not what the manifest says, or
         a module or package says something else of itself than the manifest does."""
+        checked = set()
         try:
             for livepatch in self.update.livepatches:
                 if content := livepatch.content:
                     module = read_module(self.read(content), content.member)
                     check_module(livepatch, module)
+                    checked.add(content)
             for package in self.update.packages:
                 check_package(package, self._beginning(package.content))
+                checked.add(package.content)
         except Malformed as error:
             raise self._archive.error(str(error)) from None
-        for content in {file.content for file in self.update.files}:
-            for _ in self.stream(content):
-                pass
+        for content in self.contents:
+            if content not in checked:
+                for _ in self.stream(content):
+                    pass
 
     def _beginning(self, content: Content) -> bytes:
         """The first bytes of a content, all of which is checked."""
@@ -113,12 +117,12 @@ class Bundle:
                 data += chunk
         return bytes(data)
 
-    def _matched(self) -> tuple[Content, ...]:
+    def _matched(self, unused: Iterable[Content]) -> tuple[Content, ...]:
         """The contents that the manifest names, once they are known to be the
         members of the archive, no more and no less."""
         try:
             check_disk(self.update)
-            contents = contents_of(self.update)
+            contents = contents_of(self.update, unused)
         except Malformed as error:
             raise self._archive.error(str(error)) from None
         self._members = {member.name: member for member in self._archive.contents}

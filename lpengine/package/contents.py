@@ -1,7 +1,7 @@
 """What an archive holds for an update, and that it can be put on a disk."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from lpengine.errors import NotFoundError
@@ -36,11 +36,12 @@ def chunks_of(source: Source) -> Iterator[bytes]:
         raise NotFoundError(f"{source}: {error.strerror}") from None
 
 
-def contents_of(update: Update) -> tuple[Content, ...]:
-    """What the archive holds for an update, in its order there. Malformed where two
-    parts disagree about a member, or its name cannot be one."""
+def contents_of(update: Update, unused: Iterable[Content] = ()) -> tuple[Content, ...]:
+    """What the archive holds for an update, and for parts that are not relied on, in
+    its order there. Malformed where two parts disagree about a member, or its name
+    cannot be one."""
     found: dict[str, Content] = {}
-    for content in _all_contents(update):
+    for content in (*_all_contents(update), *unused):
         reserved = content.member in (MANIFEST, SIGNATURE)
         if reserved or not is_member_name(content.member):
             raise Malformed(repr(content.member), "not a name a member may have")

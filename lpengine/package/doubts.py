@@ -14,14 +14,22 @@ NOT_FOR_UPDATES = frozenset(
 """Tasks that a failure leaves behind; no update can ask for them."""
 
 
+_LONGEST = 120
+
+
+def clipped(text: str) -> str:
+    """What somebody else wrote, as far as it has to be repeated."""
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 class Malformed(Exception):
     """A part is not what it must be. `where` is its place within what was read, ""
     or starting with "." or "["."""
 
     def __init__(self, where: str, what: str) -> None:
-        super().__init__(f"{where}: {what}")
-        self.where = where
-        self.what = what
+        self.where = clipped(where)
+        self.what = clipped(what)
+        super().__init__(f"{self.where}: {self.what}")
 
 
 class Doubts:
@@ -36,11 +44,11 @@ class Doubts:
 
     def note(self, where: str, what: str) -> None:
         """What nothing depends on, or what was given a safe value."""
-        self._found.append(Defect(where, what))
+        self._found.append(Defect(clipped(where), clipped(what)))
 
     def about(self, component: str, where: str, what: str) -> None:
         """No live patch of that component is to be relied on."""
-        self._found.append(Defect(where, what, component))
+        self._found.append(Defect(clipped(where), clipped(what), component))
 
     def general(self, where: str, what: str) -> None:
         """It may bear on anything: no live patch of the update is to be relied on,
@@ -58,12 +66,12 @@ class Doubts:
         elif word in NOT_FOR_UPDATES:
             self.note(where, f"{word} is not for updates, counts as reboot_host")
             return Task.REBOOT_HOST
-        return word
+        return clipped(word)
 
     def settle(self, update: Update) -> Update:
         """The update with its defects and what follows from them."""
         spread = [
-            Defect(where, what, component)
+            Defect(clipped(where), clipped(what), component)
             for where, what in self._general
             for component in update.components or ("",)
         ]

@@ -14,7 +14,7 @@ import msgspec
 
 import lpengine.package.manifest as wire
 from lpengine.errors import InputError
-from lpengine.package.doubts import Doubts, Malformed
+from lpengine.package.doubts import Doubts, Malformed, clipped
 from lpengine.package.model import (
     Applicability,
     Content,
@@ -29,17 +29,19 @@ from lpengine.package.model import (
 T = TypeVar("T")
 
 
-def read_manifest(raw: bytes, path: str) -> Update:
-    """The update that a manifest describes; `path` is for InputError, which is
-    raised where the whole is no manifest, or not one to act on."""
+def read_manifest(raw: bytes, path: str) -> tuple[Update, tuple[Content, ...]]:
+    """(the update that a manifest describes, contents of what it does not rely on).
+    `path` is for InputError, which is raised where the whole is no manifest, or not
+    one to act on."""
     data = _parse(raw, path)
     if (schema := data.pop("schema", None)) != wire.SCHEMA:
         raise InputError(
             f"{path}: its schema is {schema!r}, not {wire.SCHEMA!r}",
             hint="a newer update may need a newer lpengine",
         )
+    reading = _Reading(data)
     try:
-        return read_parts(data)
+        return reading.update(), tuple(reading.unused)
     except Malformed as error:
         raise InputError(
             f"{path}: {error}", hint="the publisher has to make it anew"
@@ -51,6 +53,8 @@ def _parse(raw: bytes, path: str) -> dict[str, Any]:
         data = json.loads(
             raw.decode(), object_pairs_hook=_unique, parse_constant=_no_number
         )
+        # JSON can escape halves of characters, which no text can hold.
+        json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}") from None
     if not isinstance(data, dict):
@@ -81,18 +85,13 @@ def convert(value: object, kind: type[T]) -> T:
         raise Malformed(where.rstrip("`"), what) from None
 
 
-def read_parts(data: dict[str, Any]) -> Update:
-    """The update that the parts of a manifest make; takes them out of `data`.
-    Malformed where the whole is not to be acted on."""
-    return _Reading(data).update()
-
-
 class _Reading:
     """One manifest on its way to an Update."""
 
     def __init__(self, data: dict[str, Any]) -> None:
         self.data = data
         self.doubts = Doubts()
+        self.unused: list[Content] = []
 
     def update(self) -> Update:
         files = self.needed("files", list[wire.FilePart], [])
@@ -166,11 +165,11 @@ class _Reading:
             if not isinstance(row, str):
                 self.doubts.general(where, "not a component")
                 continue
-            components.append(row)
+            components.append(clipped(row))
             try:
                 convert(row, wire.Component)
             except Malformed as error:
-                self.doubts.about(row, where, error.what)
+                self.doubts.about(clipped(row), where, error.what)
         return components
 
     def livepatches(self, components: list[str]) -> tuple[LivePatch, ...]:
@@ -179,6 +178,7 @@ class _Reading:
         for number, row in enumerate(self.rows("livepatches")):
             where = f"livepatches[{number}]"
             component = _component_of(row)
+            self.unused += _content_of(row)
             if not component:
                 self.doubts.general(where, "of no known component")
                 continue
@@ -240,6 +240,15 @@ def _component_of(row: object) -> str:
         return convert(component, wire.Component)
     except Malformed:
         return ""
+
+
+def _content_of(row: object) -> list[Content]:
+    """The content that a live patch's row names, whatever else is in it."""
+    try:
+        part = row.get("content") if isinstance(row, dict) else None
+        return [_content(convert(part, wire.ContentPart))]
+    except Malformed:
+        return []
 
 
 def _livepatch(part: wire.LivePatchPart) -> LivePatch:

@@ -54,7 +54,7 @@ def load_revoked(path: Path) -> Revoked:
 
 def _lines(raw: bytes) -> Revoked:
     keys, hashes = set(), set()
-    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(raw.decode("utf-8", "replace").split("\n"), 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue

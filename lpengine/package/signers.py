@@ -23,7 +23,9 @@ ALLOWED_SIGNERS = Path("/etc/lpengine/allowed_signers")
 REVOKED_KEYS = Path("/etc/lpengine/revoked_keys")
 
 _LARGEST = 16 << 20
-_WORD = re.compile(r'(?:[^\s"]|"[^"]*")+')
+# Only these are blanks to OpenSSH, and only a newline ends a line.
+_BLANKS = " \t\r"
+_WORD = re.compile(r'(?:[^ \t\r"]|"[^"]*")+')
 _KEY_TYPE = re.compile(r"(?:ssh|ecdsa|sk)-[a-z0-9@.-]+")
 _OPTION = re.compile(r'([A-Za-z-]+)(?:=("?)([^"]*)\2)?(?:,|$)')
 _TIME = re.compile(r"(\d{8}|\d{12}|\d{14})(Z|UTC)?")
@@ -33,12 +35,12 @@ _TIME_FORMATS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 @dataclass(frozen=True)
 class TrustedKey:
     """A line: a key that signs for `principals` (a list of patterns), in
-    `namespaces` (likewise; "" for all), between two times."""
+    `namespaces` (likewise; None for all), between two times."""
 
     line: int
     principals: str
     key: PublicKey
-    namespaces: str = ""
+    namespaces: str | None = None
     valid_after: datetime | None = None
     valid_before: datetime | None = None
 
@@ -82,9 +84,9 @@ def parse_signers(text: str) -> tuple[tuple[TrustedKey, ...], tuple[str, ...]]:
     """(keys, complaints) of a file's text."""
     trusted: list[TrustedKey] = []
     ignored: list[str] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         try:
-            if line.strip() and not line.strip().startswith("#"):
+            if line.strip(_BLANKS) and not line.lstrip(_BLANKS).startswith("#"):
                 trusted += _parse_line(number, line)
         except SshError as error:
             ignored.append(f"line {number}: {error}")
@@ -109,7 +111,7 @@ def _parse_line(number: int, line: str) -> list[TrustedKey]:
         line=number,
         principals=principals.strip('"'),
         key=parse_key_text(words[0], words[1]),
-        namespaces=settings.get("namespaces", ""),
+        namespaces=settings.get("namespaces"),
         valid_after=_parse_time(after) if after is not None else None,
         valid_before=_parse_time(before) if before is not None else None,
     )
@@ -136,6 +138,8 @@ def _parse_options(text: str) -> dict[str, str]:
         if not option[2]:
             raise SshError(f"{name} needs a value in quotes")
         found[name] = option[3]
+    if text.endswith(","):
+        raise SshError("nothing after the last comma of the options")
     return found
 
 

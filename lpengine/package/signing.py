@@ -4,6 +4,7 @@ ssh-keygen, those in an agent or in a FIDO token."""
 from collections.abc import Callable
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -59,7 +60,10 @@ def sign_with(key: Path, message: bytes, ask: Passphrase) -> bytes:
         signature = _sign_ourselves(key, raw, message, ask if encrypted else None)
     else:
         signature = _ask_ssh_keygen(key, message)
-    verify(signature, message)
+    try:
+        verify(signature, message)
+    except SshError as error:
+        raise InputError(f"{key}: nobody would take its signature: {error}") from None
     return signature
 
 
@@ -92,7 +96,7 @@ def _sign_ourselves(
     password = ask().encode() if ask else None
     try:
         key = load_ssh_private_key(raw, password)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         why = "not the right passphrase, or damaged" if ask else "damaged"
         raise InputError(f"{path}: {why}") from None
     assert isinstance(key, Ed25519PrivateKey)

@@ -68,8 +68,8 @@ def _trusted(key: PublicKey, signers: Signers, now: datetime, identity: str) -> 
 
 def _objection(each: TrustedKey, now: datetime, identity: str) -> str:
     """Why a line does not trust its own key here and now; "" if it does."""
-    if each.namespaces and not matches(NAMESPACE, each.namespaces):
-        return f"only for {each.namespaces}"
+    if each.namespaces is not None and not matches(NAMESPACE, each.namespaces):
+        return f"only for {each.namespaces or 'no namespace'}"
     if each.valid_after and now < each.valid_after:
         return f"only after {each.valid_after:%Y-%m-%dT%H:%M:%SZ}"
     if each.valid_before and now > each.valid_before:

@@ -49,7 +49,8 @@ def write_bundle(
         for content in members:
             writer.member(content, contents[content.member])
         writer.end()
-        unpacked = sum(content.size for content in members)
+        unpacked = len(manifest) + len(signature)
+        unpacked += sum(content.size for content in members)
         if is_bomb(unpacked, file.tell()):
             raise UsageError(
                 f"{update.id}: {unpacked} bytes shrink to {file.tell()}, and no reader "
