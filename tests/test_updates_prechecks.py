@@ -19,6 +19,7 @@ from lpengine.planner.updates import (
     LivePatching,
     LivepatchStatus,
     Media,
+    Mode,
     Pending,
     PoolState,
     Precheck,
@@ -425,6 +426,24 @@ def test_the_coordinator_is_restarted_before_others_are_updated(
     assert check.cause == cause
     assert check.blocks is bool(cause)
     assert check.fix is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "verdict"),
+    [
+        ({}, Verdict.READY),
+        ({"mode": Mode.MANUAL}, Verdict.REFUSED),
+        ({"selected": frozenset({"host2"})}, Verdict.REFUSED),
+    ],
+)
+def test_a_stopped_run_goes_on_with_the_coordinators_restart(
+    policy: dict[str, Any], verdict: Verdict
+) -> None:
+    done = frozenset({"U1"})
+    first = host(runs(), installed_updates=done, updates_requiring_reboot=done)
+    chosen = replace(DEFAULT_POLICY, **policy)
+    asks = update(1, guidance=asking("", "reboot_host"))
+    assert decide_pool([asks], pool(first, host()), chosen).verdict is verdict
 
 
 def test_a_member_may_wait_for_its_restart() -> None:

@@ -23,6 +23,7 @@ VERBS = {
     "status": "Show booted and effective state and the patch stack.",
     "history": "Show who did what, when, on which build id.",
     "explain": "Explain a finding's code.",
+    "rule": "Ask one of the rules by which updates are planned.",
     "build": "Make a patch module from a source fix, C or assembly.",
     "bundle": "Make, look into, verify and sign updates.",
     "pool": "Update many hosts: plan, install, show, switch.",

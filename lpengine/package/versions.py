@@ -121,7 +121,8 @@ def matches(
 
 
 def parse_rpm(text: str) -> Version:
-    """ "[epoch:]version-release", as rpm and dnf print it; "(none)" is no epoch.
+    """The version in "[epoch:]version-release", as rpm and dnf print it; "(none)" is no
+    epoch.
 
     Raises ValueError for anything else.
     """
@@ -134,7 +135,7 @@ def parse_rpm(text: str) -> Version:
 
 
 def parse_debian(text: str) -> Version:
-    """ "[epoch:]version[-revision]": the revision follows the last dash.
+    """The version in "[epoch:]version[-revision]": the revision follows the last dash.
 
     Raises ValueError for anything else.
     """

@@ -1,5 +1,7 @@
 """The JSON documents about updates."""
 
+from typing import Any
+
 import msgspec
 
 from lpengine.report.document import Document
@@ -120,7 +122,26 @@ class VerifiedDocument(Document, frozen=True, kw_only=True):
     defects: int
 
 
+class ArgumentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`type` is a JSON Schema."""
+
+    name: str
+    required: bool
+    type: dict[str, Any]
+
+
+class RuleDocument(Document, frozen=True, kw_only=True):
+    """lpengine/rule/1. `answer` is null where nothing was asked."""
+
+    name: str
+    source: str
+    summary: str
+    arguments: list[ArgumentRow]
+    answer: Any
+
+
 UPDATE_DOCUMENTS: tuple[type[Document], ...] = (
+    RuleDocument,
     BundleDocument,
     UpdatesDocument,
     VerifiedDocument,

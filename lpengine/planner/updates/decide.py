@@ -1,7 +1,7 @@
 """Plans for a host, a pool, and many pools."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lpengine.package.model import Level, Task, Update
 from lpengine.planner.plan import Verdict
@@ -18,9 +18,12 @@ from lpengine.planner.updates.plan import FleetPlan, HostPlan, PoolPlan, Prechec
 from lpengine.planner.updates.prechecks import guests, hosts, pools
 from lpengine.planner.updates.state import (
     DEFAULT_POLICY,
+    MIGRATION,
     HostState,
     LivePatching,
+    Mode,
     PoolState,
+    Role,
     UpdatePolicy,
 )
 from lpengine.planner.updates.tasks import Asked, Tasks, tasks_for
@@ -65,10 +68,10 @@ def decide_host(
     """A plan for one host, as part of its pool; without one it is a pool of its own."""
     pool = pool or PoolState(name=host.name, hosts=(host,))
     decider = Decider(tuple(updates), policy)
-    refusal = refusal_of(pool, policy)
-    decision = decider.decision(host, refusal)
+    around = around_hosts(pool, policy)
+    decision = decider.decision(host, around.refusal)
     levels = restart_levels([decision.guidance])
-    return plan_host(decider, host, pool, refusal, decision, levels)
+    return plan_host(decider, host, replace(around, restarts=levels), decision)
 
 
 def decide_pool(
@@ -76,18 +79,35 @@ def decide_pool(
     pool: PoolState,
     policy: UpdatePolicy = DEFAULT_POLICY,
 ) -> PoolPlan:
+    """A plan for a pool: its hosts one after another, and the pool as a whole."""
     return plan_pool(Decider(tuple(updates), policy), pool)
 
 
 def decide(
     updates: Iterable[Update],
-    pools_: Iterable[PoolState],
+    fleet: Iterable[PoolState],
     policy: UpdatePolicy = DEFAULT_POLICY,
 ) -> FleetPlan:
-    """Pools by name; no pool's plan depends on another's."""
+    """Plans for pools, by name; no pool's plan depends on another's."""
     decider = Decider(tuple(updates), policy)
-    ordered = sorted(pools_, key=pool_key)
+    ordered = sorted(fleet, key=pool_key)
     return FleetPlan(tuple(plan_pool(decider, pool) for pool in ordered))
+
+
+@dataclass(frozen=True)
+class Around:
+    """What a pool's hosts have in common. `refusal` is why none is live patched,
+    `movable` whether the licence lets guests move, `restarts` the levels at which all
+    guests of the pool are to be restarted."""
+
+    pool: PoolState
+    refusal: str
+    movable: bool
+    restarts: tuple[Level, ...] = ()
+
+
+def around_hosts(pool: PoolState, policy: UpdatePolicy) -> Around:
+    return Around(pool, refusal_of(pool, policy), is_licensed(pool.hosts, MIGRATION))
 
 
 def plan_pool(decider: Decider, pool: PoolState) -> PoolPlan:
@@ -97,11 +117,12 @@ def plan_pool(decider: Decider, pool: PoolState) -> PoolPlan:
         for host in in_rolling_order(pool)
         if policy.selected is None or host.name in policy.selected
     )
-    refusal = refusal_of(pool, policy)
-    decisions = [decider.decision(host, refusal) for host in chosen]
+    around = around_hosts(pool, policy)
+    decisions = [decider.decision(host, around.refusal) for host in chosen]
     levels = restart_levels(one.guidance for one in decisions)
+    around = replace(around, restarts=levels)
     plans = tuple(
-        plan_host(decider, host, pool, refusal, decision, levels)
+        plan_host(decider, host, around, decision)
         for host, decision in zip(chosen, decisions, strict=True)
     )
     checks = pool_prechecks(decider, pool, chosen, plans)
@@ -134,16 +155,20 @@ def pool_prechecks(
     """None where nothing is to be done."""
     if all(plan.verdict is Verdict.NOTHING for plan in plans):
         return ()
+    mode = decider.policy.mode
     names = [host.name for host in chosen]
     coming = {one for plan in plans for one in plan.install}
     going = [one for one in decider.updates if one.id in coming]
     single = going[0].id if len(decider.updates) == 1 and going else None
+    restart = pools.coordinator_restart(pool, single)
+    if mode is Mode.AUTOMATIC and any(one.role is not Role.MEMBER for one in chosen):
+        restart = tuple(pools.comes_first(one) for one in restart)
     return (
-        *pools.automatic_mode(pool, decider.policy.mode, restarting(plans)),
+        *pools.automatic_mode(pool, mode, restarting(plans)),
         *pools.synchronisation(pool),
         *pools.ha_and_wlb(pool),
         *pools.server_selection(pool, going, names),
-        *pools.coordinator_restart(pool, single),
+        *restart,
     )
 
 
@@ -156,33 +181,27 @@ def restarting(plans: Iterable[HostPlan]) -> tuple[str, ...]:
 
 
 def plan_host(
-    decider: Decider,
-    host: HostState,
-    pool: PoolState,
-    refusal: str,
-    decision: Decision,
-    levels: Sequence[Level],
+    decider: Decider, host: HostState, around: Around, decision: Decision
 ) -> HostPlan:
-    """`levels` are those at which all guests of the pool are to be restarted."""
+    updates = decider.set_for(host)
     applied = tuple(one.component for one in decision.apply)
     asked = Asked(
         guidance=decision.guidance,
         applied=applied,
         processes=decision.processes,
-        unresolved=is_unresolved(decider.set_for(host), host, decision),
-        guests=levels,
+        unresolved=is_unresolved(updates, host, decision),
+        guests=around.restarts,
     )
-    updates = decider.set_for(host)
     tasks = tasks_for(host, asked, decider.policy.level)
-    checks = host_prechecks(decider, host, pool, decision, tasks)
+    checks = host_prechecks(decider, host, around, decision, tasks)
     after_update = host_after_update(host.pending, decision.guidance)
     return HostPlan(
         host=host.name,
-        pool=pool.name,
+        pool=around.pool.name,
         role=host.role,
         verdict=verdict_of_host(decision, checks),
         updates_digest=updates.digest,
-        state_digest=state_digest(updates, host, refusal),
+        state_digest=state_digest(updates, host, around.refusal),
         status=decision.status,
         effective=decision.effective,
         suppressed=decision.suppressed,
@@ -222,7 +241,7 @@ def is_unresolved(updates: UpdateSet, host: HostState, decision: Decision) -> bo
 def host_prechecks(
     decider: Decider,
     host: HostState,
-    pool: PoolState,
+    around: Around,
     decision: Decision,
     tasks: Tasks,
 ) -> tuple[Precheck, ...]:
@@ -247,5 +266,9 @@ def host_prechecks(
         hosts.reboot_notice(
             host, reboots, decision.effective, decision.suppressed, enforced
         ),
-        *(guests.can_evacuate(host, pool) if tasks.before else ()),
+        *(evacuation(host, around) if tasks.before else ()),
     )
+
+
+def evacuation(host: HostState, around: Around) -> tuple[Precheck, ...]:
+    return guests.can_evacuate(host, around.pool, movable=around.movable)

@@ -3,13 +3,9 @@
 import hashlib
 from collections.abc import Mapping
 
-import msgspec
-
 from lpengine.package.model import Version
 from lpengine.planner.updates.state import HostState
 from lpengine.planner.updates.update_set import UpdateSet
-
-_ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
 def state_digest(updates: UpdateSet, host: HostState, refusal: str = "") -> str:
@@ -18,29 +14,31 @@ def state_digest(updates: UpdateSet, host: HostState, refusal: str = "") -> str:
     them, what earlier updates have left, and whether live patches may be applied.
     Guests come and go, and are looked at again by the prechecks."""
     ids = updates.ids
+    answers = [(one, host.prechecks[one]) for one in sorted(host.prechecks)]
     state = (
         host.name,
         host.boot_id,
         refusal,
-        sorted(host.running, key=repr),
+        sorted(map(repr, host.running)),
         sorted(host.not_running),
         relevant(updates, host.installed),
         sorted(host.installed_updates & ids),
-        None if host.rows is None else sorted(host.rows, key=repr),
+        None if host.rows is None else sorted(map(repr, host.rows)),
         host.pending,
         sorted(host.updates_requiring_reboot),
         host.toolstack_restart_pending,
-        sorted(host.crashed, key=repr),
+        sorted(map(repr, host.crashed)),
         sorted(host.pinned),
-        {one: host.prechecks[one] for one in host.prechecks if one in ids},
+        [(one, answer) for one, answer in answers if one in ids],
     )
-    return hashlib.sha256(_ENCODER.encode(state)).hexdigest()
+    # Equal values have equal representations, wherever they were read from.
+    return hashlib.sha256(repr(state).encode()).hexdigest()
 
 
 def relevant(
     updates: UpdateSet, installed: Mapping[str, Version | None] | None
-) -> dict[str, Version | None] | None:
+) -> list[tuple[str, str]] | None:
     """The packages that updates bring or have conditions about."""
     if installed is None:
         return None
-    return {name: installed[name] for name in updates.places if name in installed}
+    return [(one, str(installed[one])) for one in updates.places if one in installed]

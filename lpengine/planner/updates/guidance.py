@@ -38,7 +38,8 @@ def row_matches(
 
 
 def applies(update: Update, row: PackageRow, package_format: str = "rpm") -> bool:
-    """Guidance without conditions always applies; with some, any of them will do."""
+    """Whether an update's guidance counts for this package: without conditions always;
+    with some, any of them will do."""
     return not update.applicabilities or any(
         row_matches(one, row, package_format) for one in update.applicabilities
     )
@@ -103,8 +104,8 @@ def merged(
 def reboot_is_mandatory(
     updates: Iterable[Update], rows: Iterable[PackageRow], package_format: str = "rpm"
 ) -> bool:
-    """Then no live patch is applied at all: the boot brings everything. A recommended
-    reboot does not keep anybody from live patching."""
+    """Whether no live patch is applied at all, since the boot brings everything. A
+    recommended reboot does not keep anybody from live patching."""
     mandatory = evaluated(updates, rows, Level.MANDATORY, (), package_format)
     return Task.REBOOT_HOST in mandatory
 

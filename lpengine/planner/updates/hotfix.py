@@ -63,10 +63,10 @@ def reboot_notice(
     enabled: bool = True,
     from_repository: bool = False,
 ) -> Notice:
-    """XenCenter's own order of cases. `all_have_livepatch`: of several updates each
-    that asks for a restart of the host has a live patch, and there is one. A pool with
-    a repository (the third generation) has no status. The licence counts before the
-    switch."""
+    """Whether a reboot is needed and why, in XenCenter's own order of cases.
+    `all_have_livepatch`: of several updates each that asks for a restart of the host
+    has a live patch, and there is one. A pool with a repository (the third generation)
+    has no status. The licence counts before the switch."""
     if from_repository and status is None:
         return Notice.REBOOT
     if status is LivepatchStatus.COMPLETE or all_have_livepatch:

@@ -20,7 +20,8 @@ class InstallOrder:
 
 
 def install_order(updates: Iterable[Update]) -> InstallOrder:
-    """The older one first wherever prerequisites leave the choice."""
+    """The order in which updates are installed: what they require before them, and the
+    older one first wherever that leaves the choice."""
     waiting = {update.id: update for update in updates}
     ranks: dict[str, int] = {}
     while waiting:

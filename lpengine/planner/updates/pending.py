@@ -158,14 +158,15 @@ def guest_to_restart(pending: Pending, levels: Collection[Level]) -> Pending:
 
 
 def after_host_event(pending: Pending, event: HostEvent) -> Pending:
-    """What is left once that has happened. The boot clears all that a start of the
-    toolstack does, and more; the emergency call only the mandatory list."""
+    """What is left to a host once that has happened. The boot clears all that a start
+    of the toolstack does, and more; the emergency call only the mandatory list."""
     if event is HostEvent.EMERGENCY:
         return replace(pending, mandatory=())
     return without(pending, CLEARED_BY_HOST[event])
 
 
 def after_guest_event(pending: Pending, event: GuestEvent) -> Pending:
+    """What is left to a guest once that has happened to it."""
     return without(pending, CLEARED_BY_GUEST[event])
 
 

@@ -28,7 +28,7 @@ LEVELS = (Level.MANDATORY, Level.RECOMMENDED, Level.FULL)
 
 
 def reduced(tasks: Iterable[Task]) -> frozenset[Task]:
-    """Without those that others cover."""
+    """The tasks without those that others cover."""
     left = frozenset(tasks)
     for higher, lower in PRECEDENCES:
         if higher in left:

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-import msgspec
-
 from lpengine.package.model import Applicability, Inequality, Level, Task, Update
 from lpengine.package.versions import ORDERS, Key
 from lpengine.planner.findings import Finding
@@ -19,6 +17,7 @@ from lpengine.planner.updates.install_order import InstallOrder, install_order
 from lpengine.planner.updates.livepatches import Offers, Seen, offers
 from lpengine.planner.updates.metadata import about_metadata
 from lpengine.planner.updates.state import RunningComponent
+from lpengine.planner.updates.wire import encode
 
 Ids = frozenset[str]
 
@@ -234,7 +233,6 @@ def asking_at(updates: Iterable[Update], level: Level) -> Mapping[Task, Ids]:
 def updates_digest(updates: Iterable[Update]) -> str:
     """SHA-256, as hex, over all that the updates say, in whatever order they come."""
     digest = hashlib.sha256()
-    encoder = msgspec.json.Encoder(order="deterministic")
     for update in sorted(updates, key=lambda one: one.id):
-        digest.update(encoder.encode(update) + b"\n")
+        digest.update(encode(update) + b"\n")
     return digest.hexdigest()

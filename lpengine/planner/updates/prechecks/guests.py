@@ -1,8 +1,9 @@
 """Whether guests can leave a host, asked only where the host has to be empty: for a
 reboot, or because the update says so (XenCenter, AssertCanEvacuateCheck.cs)."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from lpengine.planner.updates.case import is_licensed
 from lpengine.planner.updates.plan import Deed, Fix, Group, Precheck
 from lpengine.planner.updates.prechecks.rows import (
     fine,
@@ -55,10 +56,15 @@ def hindrance_of(
 
 
 def can_evacuate(
-    host: HostState, pool: PoolState, *, eject_shared_images: bool = False
+    host: HostState,
+    pool: PoolState,
+    *,
+    movable: bool | None = None,
+    eject_shared_images: bool = False,
 ) -> tuple[Precheck, ...]:
     """One row for each guest that cannot leave; the first thing that is found counts.
-    With HA or load balancing on nobody can tell."""
+    With HA or load balancing on nobody can tell. `movable` says whether the licence
+    of all hosts lets guests move, where that is known already."""
     if pool.ha_enabled or pool.wlb_enabled:
         cause = "ha-enabled" if pool.ha_enabled else "wlb-enabled"
         text = "check skipped: high availability or load balancing is on"
@@ -66,20 +72,27 @@ def can_evacuate(
     if host.guests is None:
         why = "the host's guests are not known"
         return (skipped(Group.EVACUATION, host.name, why),)
+    if movable is None:
+        movable = is_licensed(pool.hosts, MIGRATION)
+    ejected = {Media.LOCAL_ISO, *([Media.SHARED_ISO] if eject_shared_images else [])}
     found = tuple(
         one
         for guest in host.guests
         if not guest.control_domain
-        for one in hindrances(guest, host, pool, eject_shared_images)
+        for one in hindrances(guest, host, pool, movable, ejected)
     )
     return found or (fine(Group.EVACUATION, host.name, "all guests can leave"),)
 
 
 def hindrances(
-    guest: Guest, host: HostState, pool: PoolState, eject_shared_images: bool
+    guest: Guest,
+    host: HostState,
+    pool: PoolState,
+    movable: bool,
+    ejected: Collection[Media],
 ) -> Iterator[Precheck]:
-    """What keeps one guest, if anything."""
-    ejected = {Media.LOCAL_ISO, Media.SHARED_ISO if eject_shared_images else None}
+    """What keeps one guest, if anything. Without the licence to move guests the server
+    is not even asked."""
     if guest.auto_power_on:
         yield stuck(guest, "auto-power-on", "it is started by itself", auto_off(guest))
     elif guest.media is Media.TOOLS:
@@ -89,16 +102,11 @@ def hindrances(
         yield stuck(
             guest, "media-iso", _WHY[Hindrance.REQUIRES_ISO], eject(guest, host)
         )
-    elif not migration_allowed(pool):
+    elif not movable:
         text = "the licence does not include moving guests"
         yield stuck(guest, "migration-not-licensed", text, put_away(guest, host))
     elif guest.hindrance not in (None, Hindrance.REQUIRES_SHARED_SR):
         yield as_the_server_says(guest, host, pool)
-
-
-def migration_allowed(pool: PoolState) -> bool:
-    """Without it the server is not even asked."""
-    return all(host.features.get(MIGRATION, False) for host in pool.hosts)
 
 
 def as_the_server_says(guest: Guest, host: HostState, pool: PoolState) -> Precheck:

@@ -34,6 +34,7 @@ def selection(host: HostState, policy: UpdatePolicy) -> Iterator[Precheck]:
 
 
 def liveness(host: HostState) -> tuple[Precheck, ...]:
+    """Whether the host answers, and if not whether it can be powered on from here."""
     if host.live:
         return (fine(Group.LIVENESS, host.name, "the host answers"),)
     fix = Fix(Deed.POWER_ON, host.name, host.name) if host.can_power_on else None
@@ -55,7 +56,8 @@ def pending_tasks(host: HostState) -> Iterator[Precheck]:
 
 
 def storage(host: HostState) -> tuple[Precheck, ...]:
-    """Every repository with a disk of a guest that runs somewhere in the pool."""
+    """Whether the host sees every storage with a disk of a guest that runs somewhere
+    in the pool, if it is shared or belongs to this host."""
     found = tuple(
         problem(
             Group.STORAGE,
@@ -71,7 +73,7 @@ def storage(host: HostState) -> tuple[Precheck, ...]:
 
 
 def disk_space(host: HostState, required: int) -> Precheck:
-    """`required` bytes for all that goes onto the disk."""
+    """Whether there is room for `required` bytes: all that goes onto the disk."""
     group, free = Group.DISK_SPACE, host.free_disk
     if free is None:
         if not required:

@@ -1,9 +1,10 @@
 """Prechecks of a pool as a whole."""
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 
 from lpengine.package.model import Update
-from lpengine.planner.updates.plan import Deed, Fix, Group, Precheck
+from lpengine.planner.updates.plan import CheckStatus, Deed, Fix, Group, Precheck
 from lpengine.planner.updates.prechecks.rows import (
     fine,
     problem,
@@ -114,6 +115,12 @@ def pending_restart(host: HostState, update: str | None) -> tuple[Precheck, ...]
         text = "its toolstack has to be restarted first"
         return (problem(group, host.name, "coordinator-toolstack-pending", text),)
     return (fine(group, host.name, "no restart is pending"),)
+
+
+def comes_first(one: Precheck) -> Precheck:
+    """Where the coordinator's tasks are carried out before anything else, what it
+    waits for is no obstacle."""
+    return replace(one, status=CheckStatus.INFORMATION) if one.blocks else one
 
 
 def automatic_mode(
