@@ -200,6 +200,9 @@ static void note(struct lp_entry *entry, uint64_t attribute,
 	case DW_AT_decl_file:
 		entry->file = (uint32_t)value.number;
 		break;
+	case DW_AT_decl_line:
+		entry->line = (uint32_t)value.number;
+		break;
 	case DW_AT_external:
 		entry->flags |= LP_ENTRY_EXTERNAL;
 		break;

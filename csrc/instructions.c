@@ -8,6 +8,7 @@
 #include "opcodes.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 enum {
 	LONGEST = 15,
@@ -338,5 +339,29 @@ enum lp_status lp_field_ends(const uint8_t *code, uint64_t size,
 			done++;
 		}
 	}
+	return LP_OK;
+}
+
+enum lp_status lp_differing(const uint8_t *left, const uint8_t *right,
+			    uint64_t size, uint64_t *offsets, size_t capacity,
+			    size_t *ret_count)
+{
+	size_t count = 0;
+
+	for (uint64_t at = 0; at < size;) {
+		struct lp_instruction one = {0}, two = {0};
+
+		read_one(left + at, size - at, &one);
+		read_one(right + at, size - at, &two);
+		if (one.size != two.size)
+			return LP_E_MISMATCH;
+		if (memcmp(left + at, right + at, one.size)) {
+			if (count < capacity)
+				offsets[count] = at;
+			count++;
+		}
+		at += one.size;
+	}
+	*ret_count = count;
 	return LP_OK;
 }

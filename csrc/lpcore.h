@@ -174,6 +174,13 @@ enum lp_status lp_decode(const uint8_t *code, uint64_t size,
 			 struct lp_instruction *instructions, size_t capacity,
 			 size_t *ret_count);
 
+/* Where the instructions begin that differ in two pieces of code: writes up to
+ * capacity offsets, and how many there are. LP_E_MISMATCH where an instruction
+ * of one is longer than that of the other. */
+enum lp_status lp_differing(const uint8_t *left, const uint8_t *right,
+			    uint64_t size, uint64_t *offsets, size_t capacity,
+			    size_t *ret_count);
+
 /* Where the instructions end that hold the bytes at fields, offsets into code
  * in ascending order; behind four bytes where there is no instruction. */
 enum lp_status lp_field_ends(const uint8_t *code, uint64_t size,
@@ -232,6 +239,7 @@ struct lp_entry {
 	uint32_t bit_size;
 	uint32_t bit_offset;
 	uint32_t file;
+	uint32_t line;
 	uint32_t flags; /* enum lp_entry_flag */
 };
 

@@ -102,10 +102,27 @@ static void test_field_ends(void)
 	CHECK(lp_field_ends(NULL, 0, NULL, 0, ends) == LP_OK);
 }
 
+static void test_differing(void)
+{
+	/* mov $1, %eax; nop; ret, then with another number, then longer */
+	static const uint8_t one[] = {0xb8, 1, 0, 0, 0, 0x90, 0xc3};
+	static const uint8_t two[] = {0xb8, 2, 0, 0, 0, 0x90, 0xcb};
+	static const uint8_t three[] = {0xb8, 1, 0, 0, 0, 0x6a, 1};
+	uint64_t found[2] = {0};
+	size_t count = 9;
+
+	CHECK(lp_differing(one, one, 7, found, 2, &count) == LP_OK && !count);
+	CHECK(lp_differing(one, two, 7, found, 2, &count) == LP_OK);
+	CHECK(count == 2 && found[0] == 0 && found[1] == 6);
+	CHECK(lp_differing(one, three, 7, found, 2, &count) == LP_E_MISMATCH);
+	CHECK(lp_differing(NULL, NULL, 0, found, 2, &count) == LP_OK && !count);
+}
+
 int main(void)
 {
 	test_samples();
 	test_no_instruction();
 	test_field_ends();
+	test_differing();
 	return 0;
 }

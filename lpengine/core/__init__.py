@@ -4,7 +4,13 @@ Buffers are handed to C where they are; nothing here copies one. Every call into
 C releases the interpreter lock.
 """
 
-from lpengine.core.instructions import Decoded, decode, field_ends
+from lpengine.core.instructions import (
+    Decoded,
+    DecodedCode,
+    decode,
+    differing_instructions,
+    field_ends,
+)
 from lpengine.core.library import Buffer
 from lpengine.core.memory import Memory
 from lpengine.core.refusals import RedirectError, RelocationError
@@ -27,6 +33,7 @@ __all__ = [
     "SAVED_MAX",
     "Buffer",
     "Decoded",
+    "DecodedCode",
     "Memory",
     "RedirectError",
     "Redirection",
@@ -35,6 +42,7 @@ __all__ = [
     "SymbolIndex",
     "changed_chunks",
     "decode",
+    "differing_instructions",
     "field_ends",
     "redirect",
     "relocate",

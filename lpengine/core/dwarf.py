@@ -6,7 +6,7 @@ from typing import NamedTuple
 from lpengine.core.library import Buffer, ffi, lib, raise_other
 from lpengine.errors import InputError
 
-_RECORD = Struct("<7Qq6I")
+_RECORD = Struct("<7Qq7I4x")
 
 NO_NAME = lib.LP_VALUE_NONE
 IN_STRINGS = lib.LP_VALUE_STRING
@@ -34,6 +34,7 @@ class Entry(NamedTuple):
     bit_size: int
     bit_offset: int
     file: int
+    line: int
     flags: int
 
     @property

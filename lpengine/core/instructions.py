@@ -1,14 +1,17 @@
 """Where instructions begin and end, and where their fields are."""
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
 from lpengine.core.library import Buffer, ffi, lib, uint64s
 from lpengine.errors import UsageError
 
 _RECORD = Struct("<I10B2x")
+_WORDS = _RECORD.size // 4
 _SHORTEST_ON_AVERAGE = 3
+_RELATIVE, _RIP_RELATIVE = int(lib.LP_RELATIVE), int(lib.LP_RIP_RELATIVE)
 
 NO_MAP = 0xFF
 
@@ -37,14 +40,53 @@ class Decoded(NamedTuple):
     @property
     def is_relative(self) -> bool:
         """A jump or call by a distance, which is its immediate."""
-        return bool(self.flags & lib.LP_RELATIVE)
+        return bool(self.flags & _RELATIVE)
 
     @property
     def is_rip_relative(self) -> bool:
-        return bool(self.flags & lib.LP_RIP_RELATIVE)
+        return bool(self.flags & _RIP_RELATIVE)
 
 
-def decode(code: Buffer) -> tuple[Decoded, ...]:
+class DecodedCode(Sequence[Decoded]):
+    """The instructions of some code, made when they are looked at: functions of a
+    hypervisor have up to forty thousand."""
+
+    def __init__(self, records: Any, count: int) -> None:
+        self._records = memoryview(ffi.buffer(records, count * _RECORD.size))
+        self._count = count
+        # The first word of each record is where the instruction begins.
+        self._starts = self._records.cast("I")[::_WORDS] if count else memoryview(b"")
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Decoded: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Decoded]: ...
+    def __getitem__(self, index: int | slice) -> Decoded | list[Decoded]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(*index.indices(self._count))]
+        place = index + self._count if index < 0 else index
+        if not 0 <= place < self._count:
+            raise IndexError(index)
+        return Decoded._make(_RECORD.unpack_from(self._records, place * _RECORD.size))
+
+    def __iter__(self) -> Iterator[Decoded]:
+        return map(Decoded._make, _RECORD.iter_unpack(self._records))
+
+    def index_of(self, offset: int) -> int:
+        """Which instruction holds the byte at an offset."""
+        return bisect_right(self._starts, offset) - 1
+
+    def begins_at(self, offset: int) -> int | None:
+        """Which instruction begins at an offset, if one does."""
+        index = self.index_of(offset)
+        found = 0 <= index < self._count and self._starts[index] == offset
+        return index if found else None
+
+
+def decode(code: Buffer) -> DecodedCode:
     """The instructions of `code`; they cover all of it."""
     raw = ffi.from_buffer("uint8_t[]", code)
     count = ffi.new("size_t *")
@@ -54,10 +96,20 @@ def decode(code: Buffer) -> tuple[Decoded, ...]:
         if lib.lp_decode(raw, len(raw), found, room, count) != lib.LP_OK:
             raise UsageError(f"{len(raw)} bytes of code are too many")
         if count[0] <= room:
-            break
+            return DecodedCode(found, count[0])
         room = count[0]
-    used = ffi.buffer(found, count[0] * _RECORD.size)
-    return tuple(map(Decoded._make, _RECORD.iter_unpack(used)))
+
+
+def differing_instructions(one: Buffer, two: Buffer) -> tuple[int, ...] | None:
+    """The offsets of the instructions that differ in two pieces of code; None where
+    the instructions themselves begin at different places."""
+    left, right = (ffi.from_buffer("uint8_t[]", each) for each in (one, two))
+    if len(left) != len(right):
+        return None
+    count = ffi.new("size_t *")
+    found = ffi.new("uint64_t[]", len(left))
+    status = lib.lp_differing(left, right, len(left), found, len(left), count)
+    return tuple(found[0 : count[0]]) if status == lib.LP_OK else None
 
 
 def field_ends(code: Buffer, fields: Sequence[int]) -> tuple[int, ...]:

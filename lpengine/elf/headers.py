@@ -69,6 +69,10 @@ _ENTRY_SIZES = {
     int(SHT_SYMTAB_SHNDX): 4,
 }
 _NAMES_SLACK = 1 << 16
+# As plain numbers: operations on flags of enums are slow, and objects have thousands
+# of sections.
+_ALLOCATED, _WRITABLE, _EXECUTABLE = int(SHF_ALLOC), int(SHF_WRITE), int(SHF_EXECINSTR)
+_LINKED, _INFO_LINKED = int(SHF_LINK_ORDER), int(SHF_INFO_LINK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +112,15 @@ class Section:
 
     @property
     def allocated(self) -> bool:
-        return bool(self.flags & SHF_ALLOC)
+        return bool(self.flags & _ALLOCATED)
 
     @property
     def writable(self) -> bool:
-        return bool(self.flags & SHF_WRITE)
+        return bool(self.flags & _WRITABLE)
 
     @property
     def executable(self) -> bool:
-        return bool(self.flags & SHF_EXECINSTR)
+        return bool(self.flags & _EXECUTABLE)
 
     @property
     def zero_filled(self) -> bool:
@@ -172,11 +176,12 @@ def read_header(data: Data, path: str) -> Header:
 def read_sections(data: Data, header: Header, path: str) -> tuple[Section, ...]:
     """All sections, each checked against the file and against the others."""
     offsets = _offsets(header)
-    types = [decode_section_header(data, offset, path).type for offset in offsets]
+    records = SECTION_HEADER.iter_unpack(data[offsets.start : offsets.stop])
+    headers = [RawSection._make(record) for record in records]
+    types = [raw.type for raw in headers]
     strings = _name_table(data, header, path)
     sections = []
-    for index, offset in enumerate(offsets):
-        raw = decode_section_header(data, offset, path)
+    for index, (offset, raw) in enumerate(zip(offsets, headers, strict=True)):
         _check_extent(raw, header, offset, len(data), path)
         _check_entries(raw, offset, path)
         _check_links(raw, types, offset, path)
@@ -344,7 +349,7 @@ def _check_extent(
 def _check_links(raw: RawSection, types: list[int], offset: int, path: str) -> None:
     count = len(types)
     wanted = _LINKS.get(raw.type)
-    if (wanted or raw.flags & SHF_LINK_ORDER) and raw.link >= count:
+    if (wanted or raw.flags & _LINKED) and raw.link >= count:
         raise ElfError(path, offset, f"link to section {raw.link} of {count}")
     if wanted and not _link_fits(raw, types[raw.link], wanted):
         raise ElfError(
@@ -353,7 +358,7 @@ def _check_links(raw: RawSection, types: list[int], offset: int, path: str) -> N
             f"link to section {raw.link} of type {types[raw.link]}, which section "
             f"type {raw.type} cannot use",
         )
-    names_section = raw.type in (SHT_RELA, SHT_REL) or raw.flags & SHF_INFO_LINK
+    names_section = raw.type in (SHT_RELA, SHT_REL) or raw.flags & _INFO_LINKED
     if names_section and raw.info >= count:
         raise ElfError(path, offset, f"info names section {raw.info} of {count}")
     if raw.type in _SYMBOL_TABLES and raw.info > raw.size // SYMBOL.size:

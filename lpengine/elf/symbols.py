@@ -137,14 +137,25 @@ class SymbolTable:
     def __iter__(self) -> Iterator[Symbol]:
         strings = self._strings()
         file = ""
-        for index in range(self._count):
-            raw = self._raw(index)
+        for index, raw in enumerate(self._all()):
             name = strings.text(raw.name)
             if raw.type == STT_FILE and index:
                 file = name
                 yield self._make(index, raw, name, "")
             else:
                 yield self._make(index, raw, name, file)
+
+    def sources(self) -> tuple[str, ...]:
+        """The names of all STT_FILE symbols, without making the others."""
+        strings = self._strings()
+        return tuple(
+            strings.text(raw.name) for raw in self._all() if raw.type == STT_FILE
+        )
+
+    def _all(self) -> Iterator[RawSymbol]:
+        start = self._table.offset
+        table = self._data[start : start + self._count * SYMBOL.size]
+        return map(RawSymbol._make, SYMBOL.iter_unpack(table))
 
     def named(self, name: str) -> tuple[Symbol, ...]:
         """All symbols of that name, in table order; "file#name" finds the static

@@ -32,6 +32,11 @@ class LineTable:
             return None
         return self._names.get((row.program, row.file), ""), row.line
 
+    def file(self, number: int) -> str:
+        """The name of a source file by its number in the first program, which is the
+        only one of an object that one compiler made."""
+        return self._names.get((0, number), "")
+
     def _row(self, section_index: int, offset: int) -> LineRow | None:
         rows = self._by_section.get(section_index, [])
         at = bisect_right(rows, offset, key=lambda row: row.address) - 1
