@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lpengine.core import differing_instructions
 from lpengine.diff.align import aligned
 from lpengine.diff.changes import Difference
 from lpengine.diff.lines import Lines, Side, immediate
@@ -134,10 +135,35 @@ class Comparer:
         return moved is not None and moved.get(one.place) == two.place
 
     def _differing_code(self, one: Unit, two: Unit) -> Differing | None:
-        if masked(self.old, one) == masked(self.new, two):
+        left, right = masked(self.old, one), masked(self.new, two)
+        if left == right:
             return self._differing_fields(one, two)
         before, after = Instructions(self.old, one), Instructions(self.new, two)
+        places = differing_instructions(left, right)
+        if places is not None:
+            return self._differing_places(one, two, before, after, places)
         return self._differing_instructions(one, two, before, after)
+
+    def _differing_places(
+        self,
+        one: Unit,
+        two: Unit,
+        before: Instructions,
+        after: Instructions,
+        places: Sequence[int],
+    ) -> Differing | None:
+        """For code that differs in single instructions and is laid out alike."""
+        found = self._differing_fields(one, two)
+        if found is not None and found.before < places[0]:
+            return found
+        sides = Side(self.old, one, before), Side(self.new, two, after)
+        for place in places:
+            index = before.decoded.index_of(place)
+            other = after.decoded.index_of(place)
+            differing = self._differing_at(*sides, index, other)
+            if differing is not None:
+                return differing
+        return found
 
     def _differing_fields(self, one: Unit, two: Unit) -> Differing | None:
         """For equal bytes: the first field that refers to something else."""
@@ -196,7 +222,7 @@ class Comparer:
         """How an instruction differs from its twin, if it does."""
         before, after = old.code, new.code
         left, right = before.decoded[index], after.decoded[other]
-        fields, others = before.fields[index], after.fields[other]
+        fields, others = before.fields_at(index), after.fields_at(other)
         places = left.offset, right.offset
         if before.target(index) is not None or after.target(other) is not None:
             if _same_jump(before, index, after, other):

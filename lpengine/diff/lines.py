@@ -210,7 +210,7 @@ def _company(side: Side, index: int) -> list[str]:
     while start > max(0, index - _NEIGHBOURS) and not _is_call(code, start - 1):
         start -= 1
     found = []
-    for reference in (r for at in range(start, call) for r in code.fields[at]):
+    for reference in (r for at in range(start, call) for r in code.fields_at(at)):
         if _source(reference):
             found.append(_source(reference))
         elif _names_function(reference, functions):
@@ -248,7 +248,7 @@ def _is_call(code: Instructions, index: int) -> bool:
     if each.opcode == 0xFF:
         return each.modrm >> 3 & 7 in (2, 3)
     if each.opcode == 0xE9:
-        return bool(code.fields[index])  # a call that needs no return
+        return bool(code.fields_at(index))  # a call that needs no return
     return each.opcode == 0xE8
 
 

@@ -17,7 +17,6 @@ NOTHING = Line(-1, b"", "")
 _EMPTY_RIP = re.compile(r"\[rip(?: [+-] 0x[0-9a-f]+)?\]")
 _WIDE = 1
 _FIELD, _WIDE_FIELD = 4, 8
-_LONGEST = 15
 
 
 def code_of(side: References, unit: Unit) -> Code:
@@ -99,10 +98,12 @@ def _text(each: Instruction, names: Sequence[str]) -> str:
 
 
 def _line_at(code: Code, offset: int) -> Line:
+    """The instruction that holds a byte."""
     if not 0 <= offset < len(code.data):
         return NOTHING
-    first = decode(code.data[offset : offset + _LONGEST])[0]
-    return _line(code, offset, offset + first.size)
+    decoded = decode(code.data)
+    found = decoded[decoded.index_of(offset)]
+    return _line(code, found.offset, found.end)
 
 
 def _shown(reference: Reference) -> str:

@@ -163,7 +163,8 @@ class Matcher:
         found |= {
             record.owner.number
             for record in self._old_tables.records
-            if record.owner and any(r.unit for r in record.references[1:])
+            if record.owner
+            and any(r.unit and r.unit.number in wanted for r in record.references[1:])
         }
         return found
 

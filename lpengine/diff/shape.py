@@ -1,11 +1,11 @@
 """How two units look, leaving aside what they refer to."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from lpengine.arch.x86 import is_padding
-from lpengine.core import Decoded, decode
+from lpengine.core import DecodedCode, decode
 from lpengine.diff.align import aligned
 from lpengine.diff.names import stem
 from lpengine.diff.references import Reference, References
@@ -50,17 +50,18 @@ class Instructions:
 
     def __init__(self, side: References, unit: Unit) -> None:
         self.code = masked(side, unit)
-        self.decoded: tuple[Decoded, ...] = decode(self.code)
-        self.at = {each.offset: n for n, each in enumerate(self.decoded)}
-        self.fields: list[list[Reference]] = [[] for _ in self.decoded]
-        place = 0
-        for reference in side.of(unit) if self.decoded else ():
-            while self.decoded[place].end <= reference.offset:
-                place += 1
-            self.fields[place].append(reference)
+        self.decoded: DecodedCode = decode(self.code)
+        self._fields: dict[int, list[Reference]] = {}
+        for reference in side.of(unit) if self.code else ():
+            index = self.decoded.index_of(reference.offset)
+            self._fields.setdefault(index, []).append(reference)
 
     def __len__(self) -> int:
         return len(self.decoded)
+
+    def fields_at(self, index: int) -> Sequence[Reference]:
+        """The references in an instruction."""
+        return self._fields.get(index, ())
 
     def bytes_at(self, index: int) -> bytes:
         each = self.decoded[index]
@@ -69,7 +70,7 @@ class Instructions:
     def target(self, index: int) -> int | None:
         """Where a jump inside of the unit goes, as an offset."""
         each = self.decoded[index]
-        if not each.is_relative or self.fields[index]:
+        if not each.is_relative or self._fields.get(index):
             return None
         field = each.offset + each.immediate_at
         raw = self.code[field : field + each.immediate_size]
@@ -84,7 +85,7 @@ class Instructions:
         kept: list[int] = []
         padding: list[int] = []
         for index, each in enumerate(self.decoded):
-            if not self.fields[index] and is_padding(self.bytes_at(index)):
+            if not self._fields.get(index) and is_padding(self.bytes_at(index)):
                 padding.append(index)
                 continue
             behind_end = bool(kept) and self._ends(kept[-1])
@@ -118,7 +119,7 @@ class Instructions:
         stems instead of names."""
         each = self.decoded[index]
         references = tuple(
-            (r.place, r.text, stem(r.shown).text) for r in self.fields[index]
+            (r.place, r.text, stem(r.shown).text) for r in self.fields_at(index)
         )
         if each.is_relative and not references:
             return each.map, each.opcode
@@ -143,6 +144,6 @@ def align_units(old: References, one: Unit, new: References, two: Unit) -> Align
     fields: list[tuple[Reference, Reference]] = []
     places: dict[int, int] = {}
     for left, right in aligned(before.tokens(), after.tokens()):
-        fields += zip(before.fields[left], after.fields[right], strict=False)
+        fields += zip(before.fields_at(left), after.fields_at(right), strict=False)
         places[before.decoded[left].offset] = after.decoded[right].offset
     return Alignment(tuple(fields), places)

@@ -11,9 +11,10 @@ from lpengine.compile.fix import Fix, described
 from lpengine.compile.source import SourceBuild, built
 from lpengine.compile.tree import ObjectPair, Settings, Tree
 from lpengine.diff.changes import Changes, Refusal, Verdict
-from lpengine.diff.differ import Options, diff_images
+from lpengine.diff.declared import require_hooks
+from lpengine.diff.differ import Options
+from lpengine.diff.sets import NamedPair, diff_pairs
 from lpengine.elf import Image, ObjectWriter, open_image, parse_image
-from lpengine.errors import UsageError
 from lpengine.patch.built import Built
 from lpengine.patch.model import Patch
 from lpengine.patch.proof import Proof
@@ -104,7 +105,7 @@ def build_source(
         pairs = [each for each in source.pairs if _is_in_image(each, proofs)]
         notify(Comparing(len(pairs)))
         changes = _compare(pairs, options)
-        _require_hooks(changes, options)
+        require_hooks(changes, options.hooks)
         judged = maker.judge(source, changes, proofs)
         refusals = (
             *changes.all_refusals,
@@ -131,15 +132,11 @@ def build_source(
 
 
 def _compare(pairs: Sequence[ObjectPair], options: SourceOptions) -> Changes:
-    chosen = Options(hooks=options.hooks)
-    return Changes(
-        tuple(
-            diff_images(
-                each.name, _opened(each.original), _opened(each.patched), chosen
-            )
-            for each in pairs
-        )
+    opened = (
+        NamedPair(each.name, _opened(each.original), _opened(each.patched))
+        for each in pairs
     )
+    return diff_pairs(opened, Options(hooks=options.hooks))
 
 
 def _opened(path: Path | None) -> Image:
@@ -151,24 +148,6 @@ def _opened(path: Path | None) -> Image:
 
 def _is_lifted(refusal: Refusal, options: SourceOptions) -> bool:
     return refusal.liftable and refusal.subject in options.hooks
-
-
-def _require_hooks(changes: Changes, options: SourceOptions) -> None:
-    """A hook that is declared to make up for something has to be in the fix."""
-    uses = (
-        use
-        for each in changes.objects
-        for table in each.hooks
-        for record in table.records
-        for use in record.uses
-    )
-    known = {use.symbol for use in uses}
-    for subject, hook in options.hooks.items():
-        if hook not in known:
-            raise UsageError(
-                f"the fix has no hook {hook} to make up for {subject}",
-                hint="declare it in the source with LIVEPATCH_LOAD_HOOK and its like",
-            )
 
 
 def _is_in_image(pair: ObjectPair, proofs: Mapping[str, Proof]) -> bool:

@@ -1,0 +1,183 @@
+"""Many pairs of objects that become one patch: each compared by itself, then what
+only shows when all are looked at together."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lpengine.diff import codes
+from lpengine.diff.changes import (
+    Changes,
+    ObjectChanges,
+    Refusal,
+    Status,
+    System,
+    Verdict,
+)
+from lpengine.diff.differ import Options, diff_images
+from lpengine.diff.fanout import Inlined, fan_out, inlined_in
+from lpengine.diff.pairing import FilePair, is_object
+from lpengine.elf import Image
+from lpengine.elf.constants import STT_FUNC
+
+
+@dataclass(frozen=True)
+class NamedPair:
+    """One object of two builds, open."""
+
+    name: str
+    original: Image
+    patched: Image
+
+
+def diff_pairs(
+    pairs: Iterable[NamedPair],
+    options: Options | None = None,
+    others: Sequence[Image] = (),
+) -> Changes:
+    """What differs between two builds of all these objects, as one patch. `others`
+    are objects of the original that were not rebuilt.
+
+    Raises ElfError where one of the pairs is damaged.
+    """
+    listed = list(pairs)
+    found = [
+        diff_images(each.name, each.original, each.patched, options) for each in listed
+    ]
+    return _together(found, listed, others)
+
+
+def diff_files(
+    pairs: Iterable[FilePair],
+    options: Options | None = None,
+    others: Sequence[Image] = (),
+    notify: Callable[[str], None] = lambda name: None,
+) -> Changes:
+    """The same for files, of which most are the same in both builds and are not
+    even opened. What is no object, and differs, is a refusal.
+
+    Raises ElfError where an object is damaged.
+    """
+    found: list[ObjectChanges] = []
+    opened: list[NamedPair] = []
+    for pair in pairs:
+        notify(pair.name)
+        if pair.is_same:
+            found.append(ObjectChanges(pair.name, Verdict.UNCHANGED))
+        elif not (is_object(pair.before) and is_object(pair.after)):
+            found.append(_not_comparable(pair))
+        else:
+            before, after = pair.images()
+            opened.append(NamedPair(pair.name, before, after))
+            found.append(diff_images(pair.name, before, after, options))
+    return _together(found, opened, others)
+
+
+def _together(
+    found: list[ObjectChanges], pairs: Sequence[NamedPair], others: Sequence[Image]
+) -> Changes:
+    found = list(_with_callers(found, pairs, others))
+    inlined = _inlined(found, pairs)
+    fans = tuple(fan_out(inlined, found, pairs, others)) if inlined else ()
+    refusals = tuple(
+        Refusal(
+            codes.INLINED_ELSEWHERE,
+            "inlined-elsewhere",
+            fan.function,
+            f"{fan.function} of {fan.header} is inlined into {len(fan.objects)} "
+            f"objects, of which {', '.join(fan.missing[:4])} "
+            f"{'was' if len(fan.missing) == 1 else 'were'} not rebuilt",
+            "rebuild all objects that include the header, and give them all",
+        )
+        for fan in fans
+        if fan.missing
+    )
+    return Changes(tuple(found), refusals, fans)
+
+
+def _inlined(
+    found: Sequence[ObjectChanges], pairs: Sequence[NamedPair]
+) -> dict[str, Inlined]:
+    """The functions of headers whose code changed inside of others."""
+    by_name = {pair.name: pair for pair in pairs}
+    changed: dict[str, Inlined] = {}
+    for each in found:
+        pair = by_name.get(each.name)
+        if pair is not None and each.verdict is not Verdict.UNCHANGED:
+            changed |= inlined_in(each, pair.original, pair.patched)
+    return changed
+
+
+def _with_callers(
+    found: Sequence[ObjectChanges], pairs: Sequence[NamedPair], others: Sequence[Image]
+) -> Iterator[ObjectChanges]:
+    """A changed prototype is no harm where all callers are in the same patch."""
+    changed = {
+        function.name
+        for each in found
+        for function in each.functions
+        if function.status in (Status.CHANGED, Status.NEW)
+    }
+    for each in found:
+        refusals = tuple(
+            refusal
+            for refusal in each.refusals
+            if refusal.code != codes.PROTOTYPE_CHANGED
+            or len(pairs) + len(others) < 2
+            or not _all_call_anew(refusal.subject, each, pairs, others, changed)
+        )
+        if len(refusals) == len(each.refusals):
+            yield each
+        else:
+            verdict = Verdict.REFUSED if refusals else Verdict.CHANGED
+            yield replace(each, refusals=refusals, verdict=verdict)
+
+
+def _all_call_anew(
+    name: str,
+    owner: ObjectChanges,
+    pairs: Sequence[NamedPair],
+    others: Sequence[Image],
+    changed: set[str],
+) -> bool:
+    function = owner.function(name)
+    if function is None or function.exported or owner.system is System.GENERIC:
+        return False
+    images = [*(pair.original for pair in pairs), *others]
+    return all(user in changed for image in images for user in _users(image, name))
+
+
+def _users(image: Image, name: str) -> Iterator[str]:
+    """The functions of an object that refer to a symbol; "" for anything else."""
+    symbols = image.symbols
+    wanted = {symbol.index for symbol in symbols.named(name)}
+    if not wanted:
+        return
+    for section in image.sections:
+        if not section.allocated:
+            continue
+        for record in image.relocations(section):
+            if record.symbol_index in wanted:
+                yield next(
+                    (
+                        symbol.name
+                        for symbol in symbols
+                        if symbol.section_index == section.index
+                        and symbol.type == STT_FUNC
+                        and symbol.value <= record.offset < symbol.value + symbol.size
+                    ),
+                    "",
+                )
+
+
+def _not_comparable(pair: FilePair) -> ObjectChanges:
+    missing = pair.original is None or pair.patched is None
+    what = "exists in one build only" if missing else "is not a 64-bit x86 object"
+    refusal = Refusal(
+        codes.NOT_COMPARABLE,
+        "not-comparable",
+        pair.name,
+        f"{pair.name} differs, and {what}",
+        "boot the fixed build",
+        pair.name,
+    )
+    return ObjectChanges(pair.name, Verdict.REFUSED, refusals=(refusal,))
