@@ -1,4 +1,4 @@
-"""lpengine build: c and asm, source, cache"""
+"""lpengine build: c and asm, source, objects, cache"""
 
 import hashlib
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from lpengine.api import builds as api
+from lpengine.cli.build_objects import build_objects
 from lpengine.cli.build_options import (
     ATOMIC,
     COMPILER,
@@ -29,11 +30,12 @@ from lpengine.report.table import show
 
 @click.group("build")
 def command() -> None:
-    """Make a patch module from a source fix, from C or from assembly. The same
-    input gives the same bytes."""
+    """Make a patch module from a source fix, from two builds of objects, from C or
+    from assembly. The same input gives the same bytes."""
 
 
 command.add_command(build_source)
+command.add_command(build_objects)
 command.add_command(build_cache)
 
 

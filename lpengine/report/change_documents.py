@@ -25,8 +25,44 @@ class ChangeNoteRow(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class FunctionChangeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A function that is changed, new or gone. `children` are parts that compilers
+    split off. `reason` is code, reference, size, child, constant, table, new or gone;
+    `before` and `after` are the first instructions that differ, where any do."""
+
+    name: str
+    status: str
+    file: str
+    patched_name: str
+    children: list[str]
+    reason: str
+    text: str
+    before: str
+    after: str
+
+
+class PieceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What a payload brings: `kind` is code, constant, string, data or zero; `why`
+    names what referred to it first."""
+
+    name: str
+    kind: str
+    section: str
+    size: int
+    why: str
+
+
+class LiftedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A refusal that `hook` lifts, as its author declared."""
+
+    refusal: RefusalRow
+    hook: str
+
+
 class ObjectChangesRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One object; `verdict` is changed, unchanged or refused."""
+    """One object; `verdict` is changed, unchanged or refused, `system` xen, linux or
+    generic. `originals` are what the payload binds to in the image, `externals` what
+    it needs by name; `tables` say how many records of special sections it brings."""
 
     name: str
     verdict: str
@@ -35,6 +71,14 @@ class ObjectChangesRow(msgspec.Struct, frozen=True, kw_only=True):
     new_data: list[str]
     refusals: list[RefusalRow]
     notes: list[ChangeNoteRow]
+    system: str = ""
+    gone_functions: list[str] = []
+    functions: list[FunctionChangeRow] = []
+    pieces: list[PieceRow] = []
+    tables: dict[str, int] = {}
+    originals: list[str] = []
+    externals: list[str] = []
+    lifted: list[LiftedRow] = []
 
 
 class FanOutRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +115,25 @@ class SourceDocument(Document, frozen=True, kw_only=True):
     notes: list[str]
 
 
+class ObjectsDocument(Document, frozen=True, kw_only=True):
+    """lpengine/build-objects/1. `verdict` is that of all objects together; exit code
+    0 for changed, 10 for refused, 15 for unchanged. `refusals` are all, those of
+    single objects too. `path` to `build_id` are of the module, "" and 0 where there
+    is none; `proved` is how many functions were found in the image as they were
+    built."""
+
+    verdict: str
+    objects: list[ObjectChangesRow]
+    refusals: list[RefusalRow]
+    fan_out: list[FanOutRow]
+    path: str
+    name: str
+    size: int
+    sha256: str
+    build_id: str
+    proved: int
+
+
 class BaseRow(msgspec.Struct, frozen=True, kw_only=True):
     """A built source tree that is kept. `used` is when it was last built with."""
 
@@ -91,4 +154,8 @@ class BasesDocument(Document, frozen=True, kw_only=True):
     bases: list[BaseRow]
 
 
-CHANGE_DOCUMENTS: tuple[type[Document], ...] = (SourceDocument, BasesDocument)
+CHANGE_DOCUMENTS: tuple[type[Document], ...] = (
+    ObjectsDocument,
+    SourceDocument,
+    BasesDocument,
+)

@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from lpengine.diff.changes import External, Original, Status
 from lpengine.report import change_documents as d
 
 if TYPE_CHECKING:
     from lpengine.compile.cache import Kept
-    from lpengine.diff.changes import Changes, ObjectChanges, Refusal
+    from lpengine.diff.changes import (
+        Changes,
+        FunctionChange,
+        ObjectChanges,
+        Piece,
+        Refusal,
+    )
+    from lpengine.patch.objects import ObjectsResult
     from lpengine.patch.source import SourceResult
+
+
+AnyTarget = TypeVar("AnyTarget", External, Original)
+
+
+def objects_document(result: ObjectsResult, path: Path | None) -> d.ObjectsDocument:
+    built = result.built
+    payload = built.payload if built else b""
+    return d.ObjectsDocument(
+        schema="lpengine/build-objects/1",
+        verdict=result.verdict.value,
+        objects=[object_row(each) for each in result.changes.objects],
+        refusals=[refusal_row(each) for each in result.refusals],
+        fan_out=fan_out_rows(result.changes),
+        path=str(path) if built and path else "",
+        name=built.name if built else "",
+        size=len(payload),
+        sha256=hashlib.sha256(payload).hexdigest() if built else "",
+        build_id=built.build_id if built else "",
+        proved=result.proved,
+    )
 
 
 def source_document(result: SourceResult, path: Path) -> d.SourceDocument:
@@ -47,12 +76,61 @@ def object_row(changes: ObjectChanges) -> d.ObjectChangesRow:
         changed_functions=list(changes.changed_functions),
         new_functions=list(changes.new_functions),
         new_data=list(changes.new_data),
+        system=changes.system.value,
+        gone_functions=list(changes.gone_functions),
+        functions=[
+            function_row(each)
+            for each in changes.functions
+            if each.status is not Status.SAME
+        ],
+        pieces=[piece_row(each) for each in changes.pieces],
+        tables={each.section: len(each.records) for each in changes.tables},
+        originals=sorted({t.name for t in _targets(changes, Original) if t.name}),
+        externals=sorted({t.name for t in _targets(changes, External)}),
+        lifted=[
+            d.LiftedRow(refusal=refusal_row(each.refusal), hook=each.hook)
+            for each in changes.lifted
+        ],
         refusals=[refusal_row(each) for each in changes.refusals],
         notes=[
             d.ChangeNoteRow(cause=each.cause, subject=each.subject, text=each.text)
             for each in changes.notes
         ],
     )
+
+
+def function_row(function: FunctionChange) -> d.FunctionChangeRow:
+    reason = function.reason
+    first = reason.first if reason else None
+    return d.FunctionChangeRow(
+        name=function.name,
+        status=function.status.value,
+        file=function.file,
+        patched_name=function.patched_name,
+        children=list(function.children),
+        reason=reason.kind.value if reason else "",
+        text=reason.text if reason else "",
+        before=first.before.text if first else "",
+        after=first.after.text if first else "",
+    )
+
+
+def piece_row(piece: Piece) -> d.PieceRow:
+    return d.PieceRow(
+        name=piece.name,
+        kind=piece.kind.value,
+        section=piece.section,
+        size=piece.size,
+        why=piece.why,
+    )
+
+
+def _targets(changes: ObjectChanges, kind: type[AnyTarget]) -> Iterator[AnyTarget]:
+    uses = [use for piece in changes.pieces for use in piece.uses]
+    for table in changes.tables:
+        for record in table.records:
+            uses += record.uses
+    yield from (use.target for use in uses if isinstance(use.target, kind))
 
 
 def refusal_row(refusal: Refusal) -> d.RefusalRow:

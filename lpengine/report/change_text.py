@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from lpengine.report.change_documents import (
+    FanOutRow,
     ObjectChangesRow,
+    ObjectsDocument,
     RefusalRow,
     SourceDocument,
 )
@@ -33,8 +35,53 @@ def source_lines(document: SourceDocument) -> Iterator[str]:
     yield from (f"note: {note}" for note in document.notes)
 
 
+def objects_lines(document: ObjectsDocument) -> Iterator[str]:
+    """What differs between two builds of objects."""
+    same = sum(each.verdict == "unchanged" for each in document.objects)
+    for each in document.objects:
+        if each.verdict != "unchanged" or each.notes:
+            yield from _object_lines(each)
+    if same and len(document.objects) > 1:
+        yield f"{same} of {len(document.objects)} objects are unchanged"
+    yield from _fan_out(document.fan_out)
+    if document.verdict == "refused":
+        yield from refusal_lines(document.refusals)
+    elif document.verdict == "unchanged":
+        yield "not affected: no code differs, so there is nothing to patch"
+    elif document.path:
+        yield f"{document.path}: {document.size} bytes, build id {document.build_id}"
+
+
+def _object_lines(row: ObjectChangesRow) -> Iterator[str]:
+    yield f"{row.name}: {row.verdict}"
+    for function in row.functions:
+        was = function.patched_name not in ("", function.name)
+        renamed = f" (now {function.patched_name})" if was else ""
+        yield f"  {function.status:<8} {function.name}{renamed}: {function.text}"
+        if function.before or function.after:
+            yield f"      - {function.before or '(nothing)'}"
+            yield f"      + {function.after or '(nothing)'}"
+    for name in row.new_data:
+        yield f"  new data {name}"
+    for section, count in row.tables.items():
+        yield f"  brings   {count} records of {section}"
+    for lifted in row.lifted:
+        yield (
+            f"  lifted   {lifted.refusal.code} {lifted.refusal.subject}, by the hook "
+            f"{lifted.hook}"
+        )
+    for note in row.notes:
+        yield f"  note     {note.text}"
+
+
+def _fan_out(rows: list[FanOutRow]) -> Iterator[str]:
+    for each in rows:
+        yield (f"{each.function} of {each.header} is inlined into {_few(each.objects)}")
+
+
 def refusal_lines(refusals: list[RefusalRow]) -> Iterator[str]:
-    yield f"refused: {len(refusals)} reasons why this cannot be a live patch"
+    count = "one reason" if len(refusals) == 1 else f"{len(refusals)} reasons"
+    yield f"refused: {count} why this cannot be a live patch"
     for each in refusals:
         where = f"{each.object}: " if each.object else ""
         yield f"  {each.code} {where}{each.subject}: {each.evidence}"
