@@ -4,66 +4,37 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from lpengine.errors import InputError, LockedError, LpengineError, NotPermittedError
 
-# "lpej" in the file's header says whose file it is (PRAGMA application_id).
-APPLICATION_ID = 0x6C70656A
-SCHEMA_VERSION = 1
 
-SCHEMA = """
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    started TEXT NOT NULL,
-    ended TEXT NOT NULL DEFAULT '',
-    actor TEXT NOT NULL,
-    pid INTEGER NOT NULL,
-    verb TEXT NOT NULL,
-    target TEXT NOT NULL,
-    build_id TEXT NOT NULL,
-    state_digest TEXT NOT NULL,
-    plan TEXT NOT NULL,
-    start TEXT NOT NULL,
-    status TEXT NOT NULL,
-    error TEXT NOT NULL DEFAULT '',
-    "left" TEXT NOT NULL DEFAULT '[]'
-) STRICT;
-CREATE TABLE steps (
-    run INTEGER NOT NULL REFERENCES runs (id),
-    "index" INTEGER NOT NULL,
-    description TEXT NOT NULL,
-    undoing INTEGER NOT NULL,
-    state TEXT NOT NULL,
-    begun TEXT NOT NULL,
-    ended TEXT NOT NULL DEFAULT '',
-    error TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY (run, "index")
-) STRICT, WITHOUT ROWID;
-CREATE TABLE modules (
-    run INTEGER NOT NULL REFERENCES runs (id),
-    name TEXT NOT NULL,
-    bytes BLOB NOT NULL,
-    PRIMARY KEY (run, name)
-) STRICT;
-"""
+@dataclass(frozen=True)
+class Schema:
+    """The tables of one kind of file. `application_id` in the file's header says whose
+    it is (PRAGMA application_id), `version` how they look."""
+
+    application_id: int
+    version: int
+    tables: str
 
 
-def connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path, schema: Schema) -> sqlite3.Connection:
     """Open the journal, creating it where there is none. `InputError` where the
     file is damaged or somebody else's, `NotPermittedError` where it is out of
     reach."""
     with translated(path):
         connection = sqlite3.connect(path, isolation_level=None, timeout=5)
         try:
-            prepare(connection, path)
+            prepare(connection, path, schema)
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def prepare(connection: sqlite3.Connection, path: Path) -> None:
+def prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys = ON")
     if is_new(connection):
@@ -71,9 +42,9 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
         # a file left between the two is still new.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        create(connection)
+        create(connection, schema)
         sync_directory(path.parent)
-    check(connection, path)
+    check(connection, path, schema)
     connection.execute("PRAGMA synchronous = FULL")
 
 
@@ -85,23 +56,23 @@ def is_new(connection: sqlite3.Connection) -> bool:
     )
 
 
-def create(connection: sqlite3.Connection) -> None:
+def create(connection: sqlite3.Connection, schema: Schema) -> None:
     with transaction(connection):
         if not is_new(connection):
             return
-        for statement in SCHEMA.split(";"):
+        for statement in schema.tables.split(";"):
             connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute(f"PRAGMA application_id = {schema.application_id}")
+        connection.execute(f"PRAGMA user_version = {schema.version}")
 
 
-def check(connection: sqlite3.Connection, path: Path) -> None:
-    if pragma(connection, "application_id") != APPLICATION_ID:
+def check(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
+    if pragma(connection, "application_id") != schema.application_id:
         raise InputError(f"{path}: not a journal of lpengine", hint=move_away(path))
     version = pragma(connection, "user_version")
-    if version != SCHEMA_VERSION:
+    if version != schema.version:
         raise InputError(
-            f"{path}: journal version {version}, this lpengine knows {SCHEMA_VERSION}",
+            f"{path}: journal version {version}, this lpengine knows {schema.version}",
             hint="use the lpengine that wrote it, or a newer one",
         )
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()

@@ -4,21 +4,58 @@ import json
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
 from lpengine.journal.actor import current_actor, now
-from lpengine.journal.database import connect, damaged, transaction, translated
+from lpengine.journal.database import Schema, damaged, transaction, translated
 from lpengine.journal.entries import Entry, RunStatus, StepEntry, StepState
-from lpengine.journal.lock import lock, make_directory
+from lpengine.journal.file import JournalFile
 from lpengine.journal.steps import decode_step, encode_plan, encode_step
 from lpengine.planner.plan import Plan, Step
 
 JOURNAL_NAME = "journal.sqlite"
+
+# "lpej"
+SCHEMA = Schema(
+    application_id=0x6C70656A,
+    version=1,
+    tables="""
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    started TEXT NOT NULL,
+    ended TEXT NOT NULL DEFAULT '',
+    actor TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    verb TEXT NOT NULL,
+    target TEXT NOT NULL,
+    build_id TEXT NOT NULL,
+    state_digest TEXT NOT NULL,
+    plan TEXT NOT NULL,
+    start TEXT NOT NULL,
+    status TEXT NOT NULL,
+    error TEXT NOT NULL DEFAULT '',
+    "left" TEXT NOT NULL DEFAULT '[]'
+) STRICT;
+CREATE TABLE steps (
+    run INTEGER NOT NULL REFERENCES runs (id),
+    "index" INTEGER NOT NULL,
+    description TEXT NOT NULL,
+    undoing INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    begun TEXT NOT NULL,
+    ended TEXT NOT NULL DEFAULT '',
+    error TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (run, "index")
+) STRICT, WITHOUT ROWID;
+CREATE TABLE modules (
+    run INTEGER NOT NULL REFERENCES runs (id),
+    name TEXT NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (run, name)
+) STRICT;
+""",
+)
 
 # The error of an undoing step that a crash interrupted; another one took its place.
 BROKEN_OFF = "broken off"
@@ -37,7 +74,7 @@ SETTLED = {
 }
 
 
-class Journal:
+class Journal(JournalFile):
     """The journal in a target's state directory.
 
     Reading one that does not exist gives nothing and creates nothing; the first
@@ -46,30 +83,8 @@ class Journal:
     for one out of reach, `LpengineError` when the disk is full or fails.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.path = directory / JOURNAL_NAME
-        self._connection: sqlite3.Connection | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def lock(self, what: str) -> AbstractContextManager[None]:
-        """The lock of this journal's directory (lpengine.journal.lock)."""
-        return lock(self.directory, what)
+    schema = SCHEMA
+    file = JOURNAL_NAME
 
     # Writing
 
@@ -179,7 +194,7 @@ class Journal:
             return {row["name"]: row["bytes"] for row in rows}
 
     def _entries(self, where: str, values: tuple[object, ...]) -> tuple[Entry, ...]:
-        if self._connection is None and not self.path.exists():
+        if not self.exists:
             return ()
         with translated(self.path):
             connection = self._readable()
@@ -194,16 +209,6 @@ class Journal:
             return as_entry(run, steps.fetchall())
         except (ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
             raise damaged(self.path, f"run {run['id']}: {error}") from error
-
-    def _readable(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._connection = connect(self.path)
-        return self._connection
-
-    def _writable(self) -> sqlite3.Connection:
-        if self._connection is None:
-            make_directory(self.directory)
-        return self._readable()
 
 
 def as_entry(run: sqlite3.Row, steps: Sequence[sqlite3.Row]) -> Entry:
