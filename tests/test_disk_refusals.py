@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lpengine.planner import CATALOGUE
-from lpengine.planner.catalogue.disk import CODE_OF
+from lpengine.planner.catalogue.causes import CODE_OF
 from lpengine.targets.disk import Disk, DiskRefusal
 from lpengine.targets.disk.space import rooms_for
 from tests.disk_cases import (

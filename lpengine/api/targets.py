@@ -5,8 +5,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from lpengine import planner
-from lpengine.engine import Event, Outcome, execute, has_booted_since, recover
-from lpengine.errors import NotFoundError, StalePlanError, UsageError
+from lpengine.engine import (
+    Event,
+    Outcome,
+    execute,
+    has_booted_since,
+    observe,
+    recover,
+)
+from lpengine.errors import StalePlanError, UsageError
 from lpengine.journal import Journal, lock, lock_holder
 from lpengine.patch.model import Patch
 from lpengine.patch.reader import load_patch
@@ -187,26 +194,6 @@ def checked_names(facts: Facts) -> tuple[str, ...]:
     """The loaded patches that are not applied, newest first."""
     loaded = reversed(facts.loaded)
     return tuple(p.name for p in loaded if p.state is PatchState.CHECKED)
-
-
-def observe(target: Target, patches: tuple[Patch, ...]) -> Facts:
-    """Facts that cover the given patches and all that are applied."""
-    facts = target.facts(patches)
-    known = {patch.name: patch.sha256 for patch in patches}
-    applied = [one for one in facts.loaded if one.state is PatchState.APPLIED]
-    missing = [one for one in applied if known.get(one.name) != one.sha256]
-    modules = [at_hand(target, one.name) for one in missing]
-    found = tuple(module for module in modules if module is not None)
-    return target.facts((*patches, *found)) if found else facts
-
-
-def at_hand(target: Target, name: str) -> Patch | None:
-    """The module of a loaded patch; None where another program has loaded it and
-    the target gives no bytes back."""
-    try:
-        return target.module(name)
-    except NotFoundError:
-        return None
 
 
 def observe_and_decide(

@@ -1,6 +1,7 @@
 """Carries out a plan, journals each step, backs out of a failure."""
 
-from lpengine.engine.execute import execute
+from lpengine.engine.execute import execute, refused
+from lpengine.engine.observe import observe
 from lpengine.engine.outcome import (
     Event,
     Notify,
@@ -28,5 +29,7 @@ __all__ = [
     "describe",
     "execute",
     "has_booted_since",
+    "observe",
     "recover",
+    "refused",
 ]

@@ -1,33 +1,7 @@
 """DSK: the files on disk."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from lpengine.planner.catalogue.code import Code
 from lpengine.planner.findings import Guidance, Severity
-
-# Which code each cause of the disk belongs to (lpengine.targets.disk).
-CODE_OF: Mapping[str, str] = MappingProxyType(
-    {
-        "no-space": "LP-DSK-701",
-        "no-inodes": "LP-DSK-701",
-        "package-conflict": "LP-DSK-702",
-        "package-tool-missing": "LP-DSK-702",
-        "archive-missing": "LP-DSK-710",
-        "read-only": "LP-DSK-703",
-        "bad-path": "LP-DSK-706",
-        "not-a-file": "LP-DSK-706",
-        "not-a-directory": "LP-DSK-706",
-        "leaves-root": "LP-DSK-706",
-        "own-state": "LP-DSK-706",
-        "one-place-twice": "LP-DSK-706",
-        "unreadable": "LP-DSK-706",
-        "unknown-owner": "LP-DSK-707",
-        "file-changed": "LP-DSK-708",
-        "other-contents": "LP-DEP-504",
-        "built-upon": "LP-DSK-709",
-    }
-)
 
 CODES = (
     Code(

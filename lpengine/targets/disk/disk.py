@@ -126,20 +126,14 @@ class Disk:
         with translated():
             return carry_out(self.records, transaction, source)
 
+    def check_uninstall(self, update: str, *, keep_changed: bool = False) -> None:
+        """Raises what `uninstall` would, as far as can be told."""
+        self._plan_uninstall(self._must_find(update), keep_changed)
+
     def uninstall(self, update: str, *, keep_changed: bool = False) -> Taken:
         """Puts back what was there before. `NotFoundError` for one not installed."""
-        installed = self.find(update)
-        if installed is None:
-            raise NotFoundError(f"the files of {update} are not installed here")
-        with translated():
-            transaction, kept = uninstalling(
-                self.records,
-                installed,
-                self.later_than(installed),
-                keep_changed=keep_changed,
-            )
-        for room in self.rooms(transaction):
-            room.check()
+        installed = self._must_find(update)
+        transaction, kept = self._plan_uninstall(installed, keep_changed)
         backups = {one.place: one.backup for one in installed.changes}
         directory = self.records.backups(installed.id)
 
@@ -148,6 +142,24 @@ class Disk:
 
         with translated():
             return Taken(carry_out(self.records, transaction, source), kept)
+
+    def _must_find(self, update: str) -> Installed:
+        installed = self.find(update)
+        if installed is None:
+            raise NotFoundError(f"the files of {update} are not installed here")
+        return installed
+
+    def _plan_uninstall(
+        self, installed: Installed, keep_changed: bool
+    ) -> tuple[Transaction, tuple[Deviation, ...]]:
+        later = self.later_than(installed)
+        with translated():
+            transaction, kept = uninstalling(
+                self.records, installed, later, keep_changed=keep_changed
+            )
+        for room in self.rooms(transaction):
+            room.check()
+        return transaction, kept
 
     def recover(self) -> Settled | None:
         """Ends what a dead process has left half done; None if there is nothing."""

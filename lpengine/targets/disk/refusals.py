@@ -2,11 +2,11 @@
 
 from lpengine.errors import RefusedError
 from lpengine.planner.catalogue import CATALOGUE
-from lpengine.planner.catalogue.disk import CODE_OF
+from lpengine.planner.catalogue.causes import CODE_OF
 
 
 class DiskRefusal(RefusedError):
-    """Nothing was changed. `cause` is one of lpengine.planner.catalogue.disk.CODE_OF,
+    """Nothing was changed. `cause` is one of lpengine.planner.catalogue.causes,
     `path` the file it is about as the update names it."""
 
     def __init__(self, cause: str, message: str, path: str = "") -> None:

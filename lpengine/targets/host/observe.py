@@ -113,7 +113,8 @@ def state_of(
         installed=listed.installed,
         installed_updates=remembered.installed_updates | updates,
         pending=remembered.pending,
-        updates_requiring_reboot=lines(answers.text("reboot_required_updates")),
+        updates_requiring_reboot=remembered.updates_requiring_reboot
+        | lines(answers.text("reboot_required_updates")),
         failed=remembered.failed,
         crashed=remembered.crashed,
         free_disk=free_disk(answers),

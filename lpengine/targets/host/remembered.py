@@ -16,6 +16,7 @@ class Remembered:
     versions: Mapping[tuple[str, str], Version] = field(default_factory=dict)
     installed_updates: frozenset[str] = frozenset()
     pending: Pending = NOTHING_PENDING
+    updates_requiring_reboot: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
     crashed: tuple[Crash, ...] = ()
     operations: tuple[str, ...] = ()

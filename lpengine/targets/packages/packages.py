@@ -111,12 +111,9 @@ class Packages:
             raise
         return self._act(coming)
 
-    def uninstall(self, update: str) -> PackagesSettled:
-        """Back to what was there before. `NotFoundError` for an update that is not
-        here; refused where an archive is missing or a later update builds on it."""
-        packages = self.find(update)
-        if packages is None:
-            raise NotFoundError(f"the packages of {update} are not installed here")
+    def check_uninstall(self, update: str) -> None:
+        """Raises what `uninstall` would, as far as can be told."""
+        packages = self._must_find(update)
         self._must_be_topmost(packages)
         missing = [c for c in packages.changes if c.before and not self._has_former(c)]
         if missing:
@@ -125,10 +122,21 @@ class Packages:
                 f"{update}: no archive of "
                 + ", ".join(f"{c.key} {c.before}" for c in missing),
             )
-        leaving = replace(packages, leaving=True)
+
+    def uninstall(self, update: str) -> PackagesSettled:
+        """Back to what was there before. `NotFoundError` for an update that is not
+        here; refused where an archive is missing or a later update builds on it."""
+        self.check_uninstall(update)
+        leaving = replace(self._must_find(update), leaving=True)
         with translated():
             self.records.write_pending(leaving)
         return self._act(leaving)
+
+    def _must_find(self, update: str) -> PackageSet:
+        packages = self.find(update)
+        if packages is None:
+            raise NotFoundError(f"the packages of {update} are not installed here")
+        return packages
 
     def recover(self) -> PackagesSettled | None:
         """Carries on what a dead process has left half done, or takes it back where
