@@ -12,6 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from lpengine.elf import Image
     from lpengine.hosts.lab import Guest, Stock
+    from tests.site_cases import EmulatedHost, Workshop
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64-dbg"
@@ -188,6 +189,22 @@ def linux_guest() -> Iterator["Guest"]:
     """Debian's Linux for clouds under QEMU; for tests marked `system`. Shared: leave
     no module behind."""
     yield from _booted("linux")
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> "Workshop":
+    """Updates for emulated hosts, signed."""
+    from tests.site_cases import Workshop
+
+    return Workshop(tmp_path_factory.mktemp("workshop"))
+
+
+@pytest.fixture
+def emulated_host(workshop: "Workshop", tmp_path: Path) -> "EmulatedHost":
+    """A tree of files with a machine in it, as a host that updates go to."""
+    from tests.site_cases import EmulatedHost
+
+    return EmulatedHost(workshop, tmp_path / "host")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -31,6 +31,7 @@ ROOMS = [
     "prove",
     "journal",
     "engine",
+    "installer",
     "pool",
     "report",
     "api",
@@ -192,7 +193,7 @@ def test_readme_stage_table_names_every_verb() -> None:
     from lpengine.cli import VERBS
 
     readme = (ROOT / "README.md").read_text()
-    rows = set(re.findall(r"^\| `(\w+)` ", readme, re.MULTILINE))
+    rows = set(re.findall(r"^\| `([\w-]+)` ", readme, re.MULTILINE))
     assert rows == set(VERBS)
 
 

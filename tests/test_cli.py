@@ -276,7 +276,7 @@ def test_a_faulting_call_says_where_and_changes_nothing(cli, machine) -> None:
         (["inspect", "missing.livepatch"], 4, "missing.livepatch"),
         (["status", "--target", "emulated:missing"], 4, "missing"),
         (["status", "--target", "moon:landing"], 2, "moon"),
-        (["status"], 2, "--target"),
+        (["revert", "x"], 2, "--target"),
         (["explain", "LP-NOT-999"], 4, "LP-NOT-999"),
         (["machine", "create", "here", "--image", "missing"], 4, "missing"),
         (["revert", "--target", "emulated:missing"], 2, "--all"),

@@ -1,5 +1,6 @@
 """The verb that puts right what a power cut or a kill has left behind."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from lpengine import engine
@@ -32,13 +33,16 @@ def recover(
 
 
 def recover_host(
-    *, timeout: timedelta | None = None, notify: Notify | None = None
+    targets: Sequence[str] = HOST_TARGETS,
+    *,
+    timeout: timedelta | None = None,
+    notify: Notify | None = None,
 ) -> tuple[Recovery, ...]:
     """The same for everything that this host is the target of. What another lpengine
     works on at this moment was not broken off."""
     return tuple(
         recover(target, timeout=timeout, notify=notify)
-        for target in HOST_TARGETS
+        for target in targets
         if lock_holder(state_directory(target)) is None
     )
 

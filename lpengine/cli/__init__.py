@@ -19,8 +19,14 @@ VERBS = {
     "revert": "Take applied patches back, newest first.",
     "replace": "Put one cumulative patch in the place of all applied ones.",
     "unload": "Remove patches that are not applied.",
+    "install": "Install updates on this host: disk first, then memory.",
+    "uninstall": "Take an update off this host again.",
+    "boot": "Put live patches on again after a boot.",
     "recover": "Finish or undo what a power cut or a kill broke off.",
-    "status": "Show booted and effective state and the patch stack.",
+    "status": "Show booted and effective state, disk, and what is left to do.",
+    "needs-reboot": "Say whether updates wait for a reboot.",
+    "uname": "Print what runs as if it had been booted.",
+    "clear": "Say that a task was carried out.",
     "history": "Show who did what, when, on which build id.",
     "explain": "Explain a finding's code.",
     "rule": "Ask one of the rules by which updates are planned.",
@@ -35,9 +41,10 @@ EPILOG = """\b
 Exit codes: 0 done or nothing to do; 2 wrong command line; 3 not confirmed; 4 no
 such patch or target; 5 not permitted; 6 another lpengine is at work; 10 refused; 11
 warnings with --strict; 12 temporary, try again; 13 module or update rejected; 14
-inconclusive; 15 nothing changed: no module; 20 applied, tasks pending; 22 on the
-disk, but not in memory; 23 failed and rolled back; 24 stuck: follow the guidance; 30
-a pool stopped at a failure; 31 hosts do not answer; 1 a defect of lpengine."""
+inconclusive; 15 nothing changed: no module; 20 applied, tasks pending; 21 in memory,
+but not on the disk; 22 on the disk, but not in memory; 23 failed and rolled back; 24
+stuck: follow the guidance; 30 a pool stopped at a failure; 31 hosts do not answer; 1
+a defect of lpengine."""
 
 
 class VerbGroup(click.Group):
@@ -49,7 +56,7 @@ class VerbGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
             return None
-        command = import_module(f"lpengine.cli.{name}").command
+        command = import_module(f"lpengine.cli.{name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -15,7 +15,7 @@ _NO_SUCH_PROGRAM = 127
 _TIMEOUT = timedelta(hours=1)
 
 # Parameters whose files are read here and copied there.
-_FILES = ("payloads", "payload", "plan_file")
+_FILES = ("payloads", "payload", "plan_file", "bundles", "signers", "revoked")
 
 
 def forward(uri: str, line: Sequence[str], ctx: click.Context) -> int:

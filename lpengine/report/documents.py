@@ -18,6 +18,7 @@ from lpengine.errors import (
 )
 from lpengine.report.change_documents import CHANGE_DOCUMENTS
 from lpengine.report.document import Document, FindingRow
+from lpengine.report.host_documents import HOST_DOCUMENTS, InstallDocument
 from lpengine.report.pool_documents import POOL_DOCUMENTS
 from lpengine.report.update_documents import UPDATE_DOCUMENTS
 
@@ -149,9 +150,11 @@ class RecoveryRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecoveryDocument(Document, frozen=True, kw_only=True):
-    """lpengine/recovery/1."""
+    """lpengine/recovery/1. `host` is what became of an update that was broken off,
+    null where none was."""
 
     targets: list[RecoveryRow]
+    host: InstallDocument | None
 
 
 class HistoryRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -405,6 +408,7 @@ DOCUMENTS: tuple[type[Document], ...] = (
     *UPDATE_DOCUMENTS,
     *CHANGE_DOCUMENTS,
     *POOL_DOCUMENTS,
+    *HOST_DOCUMENTS,
     ErrorDocument,
 )
 

@@ -13,6 +13,7 @@ from lpengine.report.disassembly import (
     redirected_rows,
 )
 from lpengine.report.document import FindingRow
+from lpengine.report.host_documents import InstallDocument
 from lpengine.report.values import (
     Acted,
     CallResult,
@@ -183,10 +184,13 @@ def status_document(status: Status) -> d.StatusDocument:
     )
 
 
-def recovery_document(recoveries: Sequence[Recovery]) -> d.RecoveryDocument:
+def recovery_document(
+    recoveries: Sequence[Recovery], host: InstallDocument | None = None
+) -> d.RecoveryDocument:
     return d.RecoveryDocument(
         schema="lpengine/recovery/1",
         targets=[recovery_row(recovery) for recovery in recoveries],
+        host=host,
     )
 
 
