@@ -5,9 +5,11 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.missing import not_there
 
 if TYPE_CHECKING:
     from lpengine.elf import Image
@@ -98,21 +100,13 @@ def _run(command: list[str | Path], directory: Path) -> None:
     subprocess.run(command, cwd=directory, check=True, capture_output=True, timeout=300)
 
 
-def _not_there(what: str, error: Exception) -> NoReturn:
-    said = getattr(error, "stderr", b"") or b""
-    reason = f"{what}: {error} {said.decode(errors='replace').strip()}"
-    if os.environ.get("LPENGINE_REQUIRE_SYSTEM") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def xen_image() -> Path:
     """xen-syms of Debian's Xen 4.17, for tests marked `system`."""
     try:
         files = _fetch_package(XEN_PACKAGE, _cache())
     except (OSError, subprocess.SubprocessError) as error:
-        _not_there(f"cannot fetch {XEN_PACKAGE}", error)
+        not_there(f"cannot fetch {XEN_PACKAGE}", error)
     found = files.glob("usr/lib/debug/boot/xen-syms-*")
     return max(path for path in found if path.suffix != ".map")
 
@@ -159,7 +153,7 @@ def _booted(kind: str) -> Iterator["Guest"]:
     try:
         lab.fetch(kind)
     except LpengineError as error:
-        _not_there(f"cannot fetch packages for {kind} guests", error)
+        not_there(f"cannot fetch packages for {kind} guests", error)
     with lab.boot(kind, name=f"{kind}-session-{os.getpid()}") as guest:
         yield guest
 
@@ -174,7 +168,7 @@ def linux_image() -> "Stock":
     try:
         return lab.fetch("linux")
     except LpengineError as error:
-        _not_there("cannot fetch a Linux kernel", error)
+        not_there("cannot fetch a Linux kernel", error)
 
 
 @pytest.fixture(scope="session")

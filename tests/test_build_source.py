@@ -252,6 +252,38 @@ def test_new_functions_and_data_come_along(
     assert called(result, image, tmp_path, "twin_add", "1") == (505, 690, 505)
 
 
+def test_a_new_file_comes_along(
+    build: Callable[..., SourceResult], image: Path, tmp_path: Path
+) -> None:
+    edits = {
+        "xen/common/fresh.c": {
+            "": '#include "hv.h"\n\nu64 renew(u64 by)\n{\n\treturn by + 90;\n}\n'
+        },
+        COUNTER: {
+            "u64 count_call(void)\n{": "u64 renew(u64 by);\n\nu64 count_call(void)\n{",
+            "return ++calls;": "return renew(++calls);",
+        },
+    }
+    result = build(edits)
+    patch = patch_of(result)
+    assert [each.name for each in patch.functions] == ["count_call"]
+    assert result.objects == ("common/counter.o", "common/fresh.o")
+    assert called(result, image, tmp_path, "count_call") == (8, 98, 8)
+
+
+def test_what_is_nowhere_is_named(build: Callable[..., SourceResult]) -> None:
+    call = "u64 nobody(void);\n\nu64 count_call(void)\n{"
+    edits = {
+        COUNTER: {
+            "u64 count_call(void)\n{": call,
+            "return ++calls;": "return ++calls + nobody();",
+        },
+    }
+    with pytest.raises(BuildError, match="has no symbol 'nobody'") as caught:
+        build(edits)
+    assert caught.value.codes == ("LP-SYM-151",)
+
+
 def test_several_patches_make_one_payload(
     build: Callable[..., SourceResult], tree: Path, image: Path, tmp_path: Path
 ) -> None:

@@ -96,7 +96,7 @@ def base_key(tree: Tree, names: Sequence[str], settings: Settings) -> str:
     inputs = (_RECIPE, tree.format, settings.toolchain.identity)
     for text in (*inputs, *map("=".join, sorted(settings.variables.items()))):
         key.update(text.encode() + b"\0")
-    key.update(settings.configuration + b"\0")
+    key.update(b"\n".join(_choices(settings.configuration)) + b"\0")
     for name in names:
         path = tree.root / name
         key.update(f"{name}\0{path.lstat().st_mode & 0o170100:o}\0".encode())
@@ -106,6 +106,12 @@ def base_key(tree: Tree, names: Sequence[str], settings: Settings) -> str:
             with path.open("rb") as file:
                 key.update(hashlib.file_digest(file, "sha256").digest())
     return f"{tree.format}-{key.hexdigest()[:24]}"
+
+
+def _choices(configuration: bytes) -> list[bytes]:
+    """What a configuration says, without what it says of itself."""
+    lines = configuration.splitlines()
+    return [line for line in lines if line.startswith((b"CONFIG_", b"# CONFIG_"))]
 
 
 def copy_files(root: Path, names: Sequence[str], to: Path) -> None:

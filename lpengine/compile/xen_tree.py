@@ -97,6 +97,9 @@ class XenTree:
         settings: Settings,
         notify: Notify,
     ) -> Sequence[ObjectPair]:
+        if any(name.rpartition("/")[2].startswith("Kconfig") for name in applied.files):
+            # Else make asks somebody about the new choices.
+            self._make(work, ["olddefconfig"], settings, notify)
         self._make(work, self._goals(base, applied), settings, notify)
         before, after = self.objects(base), self.objects(work)
         pairs = (
