@@ -1,11 +1,14 @@
 """Hosts as directories: what a host shows in files, and programs that print what its
 programs print. The same script looks at them that looks at real ones."""
 
+import json
 import shlex
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
+from lpengine.hosts import DEFAULT_TIMEOUT, Completed, LocalHost
 from tests.fake_xe import CLIENT
 
 XEN_BUILD_ID = "0fb0358d1c5c6a3f7a2a1d8cf3ea1c4b0a9e7d11"
@@ -25,6 +28,50 @@ xen_version            : 4.17.5-8
 build_id               : {build_id}
 xend_config_format     : 4
 """
+
+
+class Outside(LocalHost):
+    """This machine, whose own lpengine is not that of the trees on it: they have none,
+    or one that answers with `document`."""
+
+    name = "outside"
+
+    def __init__(self, document: Mapping[str, object] | None = None) -> None:
+        self.document = document
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        input: bytes = b"",
+        timeout: timedelta = DEFAULT_TIMEOUT,
+    ) -> Completed:
+        if argv[0] != "lpengine":
+            return super().run(argv, input=input, timeout=timeout)
+        if self.document is None:
+            return Completed(127, b"", b"lpengine: not found\n")
+        return Completed(0, json.dumps(self.document).encode(), b"")
+
+
+def engine(**remembered: object) -> dict[str, object]:
+    """lpengine/host-status/1, as far as it matters to whoever looks at a host."""
+    return {
+        "schema": "lpengine/host-status/1",
+        "components": [],
+        "remembered": {
+            "versions": [],
+            "installed_updates": [],
+            "pending": {},
+            "updates_requiring_reboot": [],
+            "failed": [],
+            "crashed": [],
+            "operations": [],
+            "held": "",
+            "pinned": [],
+            "closed_until": "",
+            **remembered,
+        },
+    }
 
 
 def write(root: Path, path: str, content: str | bytes) -> None:

@@ -108,7 +108,7 @@ class Site:
     def open(self, uri: str) -> Host:
         if uri.removeprefix("ssh://") in self.deaf:
             raise HostError(f"cannot reach {uri}: No route to host")
-        return LocalHost()
+        return host_tree.Outside()
 
     def gather(self, updates: Sequence[Update] = ()) -> tuple[Observed, ...]:
         ids = [one.id for one in updates]
@@ -121,7 +121,12 @@ class Site:
         return observed, decide(updates, [one.state for one in observed], policy)
 
     def install(
-        self, host: Host, config: HostConfig, bundles: Sequence[Path], plan: HostPlan
+        self,
+        host: Host,
+        config: HostConfig,
+        bundles: Sequence[Path],
+        plan: HostPlan,
+        policy: UpdatePolicy,
     ) -> Installed:
         """What `lpengine install` does to a host, as far as it shows."""
         if config.name in self.failing:

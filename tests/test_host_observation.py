@@ -1,6 +1,6 @@
 """Whole hosts, looked at by the script that looks at real ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from lpengine.errors import InconclusiveError
 from lpengine.hosts import DEFAULT_TIMEOUT, Completed, LocalHost
 from lpengine.package.model import Task, Version
 from lpengine.planner.updates.state import (
+    Crash,
     Guest,
     Hindrance,
     Pending,
@@ -17,18 +18,18 @@ from lpengine.planner.updates.state import (
     RunningComponent,
 )
 from lpengine.targets.host.answers import split
-from lpengine.targets.host.observe import Place, Seen, look
+from lpengine.targets.host.engine import Place
+from lpengine.targets.host.observe import Seen, look
 from lpengine.targets.host.packages import debian_packages, rpm_packages
-from lpengine.targets.host.remembered import NOTHING_REMEMBERED, Remembered
 from tests import host_tree
-from tests.host_tree import HEADING, KERNEL_BUILD_ID, XEN_BUILD_ID
+from tests.host_tree import HEADING, KERNEL_BUILD_ID, XEN_BUILD_ID, Outside
 
 FROM, TO = Version("4.17.5", "8"), Version("4.17.5", "9")
 LIVEPATCH = "lp_4.17.5-8-4.17.5-9"
 
 
-def seen(root: Path, remembered: Remembered = NOTHING_REMEMBERED) -> Seen:
-    return look(LocalHost(), "host1", Place(str(root)), remembered)
+def seen(root: Path, document: Mapping[str, object] | None = None) -> Seen:
+    return look(Outside(document), "host1", Place(str(root)))
 
 
 def component(found: Seen, name: str) -> RunningComponent:
@@ -37,7 +38,7 @@ def component(found: Seen, name: str) -> RunningComponent:
 
 
 def test_this_machine_can_be_looked_at() -> None:
-    found = look(LocalHost(), "here")
+    found = look(Outside(), "here")
     assert found.state.boot_id == LocalHost().boot_id()
     assert found.state.live
     assert found.state.free_disk
@@ -89,12 +90,6 @@ def test_somebodys_own_payload_says_nothing(tmp_path: Path) -> None:
     assert component(seen(root), "xen") == RunningComponent("xen", XEN_BUILD_ID)
 
 
-def test_what_was_remembered_of_a_payload_counts(tmp_path: Path) -> None:
-    root = host_tree.xen(tmp_path, listing=f"{HEADING}hello| APPLIED    | \n")
-    known = Remembered(versions={("xen", "hello"): TO, ("xen", "gone"): FROM})
-    assert component(seen(root, known), "xen").to == TO
-
-
 @pytest.mark.parametrize(
     "listing",
     ["", "failed\n", f"{HEADING}lp_odd| APPLIED    | \n"],
@@ -114,12 +109,12 @@ def test_a_xen_without_its_tools(tmp_path: Path) -> None:
     host_tree.write(root, "/sys/hypervisor/properties/buildid", XEN_BUILD_ID)
     host_tree.write(root, "/sys/hypervisor/version/major", "4\n")
     host_tree.write(root, "/sys/hypervisor/version/minor", "17\n")
-    found = look(Without(), "host1", Place(str(root)))
+    found = seen(root)
     assert component(found, "xen") == RunningComponent(
         "xen", XEN_BUILD_ID, half_known=True
     )
     assert found.builds[0].version == "4.17"
-    assert found.state.guests is None
+    assert found.state.guests == ()
 
 
 def test_raw_bytes_are_a_build_id_only_where_they_are_whole(tmp_path: Path) -> None:
@@ -166,6 +161,16 @@ def test_guests_of_a_plain_xen(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("listing", ["", "cannot open xenstore\n"])
+def test_guests_that_cannot_be_listed_are_not_known(
+    tmp_path: Path, listing: str
+) -> None:
+    root = host_tree.xen(tmp_path)
+    answers = {"info": host_tree.XL_INFO.format(build_id=XEN_BUILD_ID)}
+    host_tree.printing(root, "/usr/sbin/xl", {**answers, "list": listing})
+    assert seen(root).state.guests is None
+
+
 def test_updates_of_earlier_generations(tmp_path: Path) -> None:
     root = host_tree.xen(tmp_path)
     host_tree.write(root, "/var/update/applied/1111-2222", "")
@@ -175,17 +180,63 @@ def test_updates_of_earlier_generations(tmp_path: Path) -> None:
     assert state.updates_requiring_reboot == {"1111-2222", "3333"}
 
 
-def test_what_is_remembered_goes_into_the_state(tmp_path: Path) -> None:
-    pending = Pending(recommended=(Task.REBOOT_HOST,))
-    kept = Remembered(
-        installed_updates=frozenset({"A"}),
-        pending=pending,
-        failed=frozenset({"xen"}),
+def test_what_an_lpengine_there_tells_is_believed(tmp_path: Path) -> None:
+    to = {"version": "4.17.5", "release": "9", "epoch": None}
+    told = host_tree.engine(
+        versions=[{"component": "xen", "name": "hello", "to": to}],
+        installed_updates=["A"],
+        pending={"mandatory": ["reboot_host"], "recommended": [], "full": []},
+        updates_requiring_reboot=["A"],
+        failed=["kernel"],
+        crashed=[{"component": "xen", "name": "bad", "to": None}],
+        operations=["lpengine install, pid 1"],
         held="by ana",
+        pinned=["kernel"],
+        closed_until="2026-11-25T22:00:00Z",
     )
-    state = seen(host_tree.linux(tmp_path), kept).state
-    assert (state.pending, state.failed) == (pending, {"xen"})
-    assert (state.installed_updates, state.held) == ({"A"}, "by ana")
+    told["components"] = [
+        {
+            "component": "xen",
+            "build_id": XEN_BUILD_ID,
+            "booted": "4.17.5-8",
+            "applied": ["hello"],
+        },
+        {
+            "component": "process:web",
+            "build_id": "ab" * 20,
+            "booted": "",
+            "applied": None,
+        },
+    ]
+    state = seen(host_tree.linux(tmp_path), told).state
+    assert state.running == (
+        RunningComponent("xen", XEN_BUILD_ID, TO),
+        RunningComponent("process:web", "ab" * 20, half_known=True),
+    )
+    assert state.not_running == {"kernel"}
+    assert state.pending == Pending(mandatory=(Task.REBOOT_HOST,))
+    assert state.installed_updates == state.updates_requiring_reboot == {"A"}
+    assert state.failed == state.pinned == {"kernel"}
+    assert state.crashed == (Crash("xen"),)
+    assert (state.operations, state.held) == (("lpengine install, pid 1",), "by ana")
+    assert state.closed_until == "2026-11-25T22:00:00Z"
+
+
+def test_a_component_that_nobody_tells_of_is_not_known(tmp_path: Path) -> None:
+    place = Place(str(host_tree.linux(tmp_path)), components={"xen": "emulated:X"})
+    found = look(Outside(host_tree.engine()), "host1", place)
+    assert component(found, "xen") == RunningComponent("xen", "", half_known=True)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [{}, {"schema": "lpengine/status/1"}, host_tree.engine(pending={"never": []})],
+)
+def test_an_lpengine_that_makes_no_sense_leaves_a_host_unknown(
+    tmp_path: Path, document: dict[str, object]
+) -> None:
+    with pytest.raises(InconclusiveError, match="does not say how the host is"):
+        seen(host_tree.linux(tmp_path), document)
 
 
 def test_packages_of_debian() -> None:
@@ -221,25 +272,10 @@ def test_packages_of_rpm() -> None:
 
 def test_a_host_without_a_boot_id_is_none() -> None:
     with pytest.raises(InconclusiveError, match="boot id"):
-        look(LocalHost(), "host1", Place("/nonexistent"))
+        look(Outside(), "host1", Place("/nonexistent"))
 
 
-class Without(LocalHost):
-    """A machine without lpengine."""
-
-    def run(
-        self,
-        argv: Sequence[str],
-        *,
-        input: bytes = b"",
-        timeout: timedelta = DEFAULT_TIMEOUT,
-    ) -> Completed:
-        if argv[0] == "lpengine":
-            return Completed(127, b"", b"lpengine: not found\n")
-        return super().run(argv, input=input, timeout=timeout)
-
-
-class Broken(LocalHost):
+class Broken(Outside):
     def run(
         self,
         argv: Sequence[str],

@@ -22,12 +22,14 @@ from lpengine.planner.updates.state import (
     Storage,
     Synchronisation,
 )
-from lpengine.targets.host.observe import Place, look
+from lpengine.targets.host.engine import Place
+from lpengine.targets.host.observe import look
 from lpengine.targets.host.records import pairs, records, words
 from lpengine.targets.host.toolstack import ManagedHost, ManagedPool
 from lpengine.targets.host.xapi import Xapi
 from tests import host_tree, xapi_state
 from tests.fake_xe import FakeXapi
+from tests.host_tree import Outside
 from tests.xapi_state import ISO, LOCAL, ONE, POOL, SHARED, TWO, VM_ONE, VM_TWO
 
 
@@ -62,7 +64,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def test_a_host_knows_what_xapi_calls_it(site: Site) -> None:
     site.managed()
-    assert look(LocalHost(), "host1", Place(str(site.root))).uuid == ONE
+    assert look(Outside(), "host1", Place(str(site.root))).uuid == ONE
 
 
 def test_a_healthy_pool(site: Site) -> None:

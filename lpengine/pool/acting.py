@@ -14,7 +14,7 @@ from lpengine.planner.updates.plan import Fix
 from lpengine.planner.updates.state import Role
 from lpengine.pool.commands import PLAIN, XAPI, Command, Commands, Where, filled
 from lpengine.pool.gather import Observed, Opener
-from lpengine.targets.host.observe import Place, read_boot_id
+from lpengine.targets.host.observe import read_boot_id
 
 # Where the programs are that a login shell would find.
 _PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
@@ -105,8 +105,7 @@ class Hands:
 
     def boot_id(self, host: str) -> str:
         config = self.observed.config.host(host)
-        place = Place(config.root, config.components)
-        return read_boot_id(self.opener(config.address), place)
+        return read_boot_id(self.opener(config.address), config.place)
 
     def where(self, where: Where, host: str) -> Host:
         if where is Where.HERE:

@@ -23,6 +23,7 @@ from lpengine.pool.commands import (
     unknown_placeholder,
 )
 from lpengine.pool.lines import line_of
+from lpengine.targets.host.engine import Place
 
 VARIABLE = "LPENGINE_POOLS"
 DEFAULT_PATH = Path("/etc/lpengine/pool.toml")
@@ -57,6 +58,10 @@ class HostConfig:
     root: str = ""
     config: str = ""
     components: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Place:
+        return Place(self.root, self.config, self.components)
 
 
 @dataclass(frozen=True)

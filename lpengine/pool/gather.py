@@ -14,7 +14,7 @@ from lpengine.planner.updates.state import (
     Role,
 )
 from lpengine.pool.config import FEATURES, HostConfig, PoolConfig, ToolstackKind
-from lpengine.targets.host.observe import Place, Seen, look
+from lpengine.targets.host.observe import Seen, look
 from lpengine.targets.host.toolstack import ManagedHost, ManagedPool
 from lpengine.targets.host.xapi import Xapi
 
@@ -87,7 +87,7 @@ def reach(config: HostConfig, opener: Opener) -> Reached:
     host: Host | None = None
     try:
         host = opener(config.address)
-        return host, look(host, config.name, Place(config.root, config.components))
+        return host, look(host, config.name, config.place)
     except LpengineError as error:
         return host, error
 

@@ -25,10 +25,13 @@ from lpengine.pool.installing import Installed
 from lpengine.pool.outcome import HostEnded, HostOutcome, Phase, Status
 from lpengine.pool.past import named, past_of
 from lpengine.pool.record import Kind, Line
+from lpengine.targets.host.engine import clear
 
 # What a toolstack may take until it answers again.
 _SETTLE_SECONDS = 600.0
 NOTHING_MORE = Line()
+# What a host cannot notice by itself was done to it.
+_NOTED = (Task.RESTART_TOOLSTACK, Task.RESTART_PROCESS)
 
 
 class HostRun:
@@ -130,7 +133,9 @@ class HostRun:
         config = self._observed.config.host(plan.host)
         host = self._observed.hosts[plan.host]
         with self._phase(Phase.INSTALL, line):
-            return self._context.install(host, config, self._context.bundles, plan)
+            return self._context.install(
+                host, config, self._context.bundles, plan, self._policy
+            )
 
     def _carry_out_tasks(self, tasks: Iterable[HostTask]) -> tuple[HostTask, ...]:
         """Those that nobody has said how to do are left, and so is a reboot that has
@@ -152,6 +157,9 @@ class HostRun:
             hands.reboot(self._plan.host, self._observed.config.deadline)
         else:
             hands.do(task.task, self._plan.host, task.target)
+            if task.task in _NOTED:
+                config = self._observed.config.host(self._plan.host)
+                clear(self._observed.hosts[self._plan.host], config.place, task.task)
         self._settle()
 
     def _left(

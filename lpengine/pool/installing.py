@@ -11,18 +11,19 @@ import msgspec
 from lpengine.errors import (
     InconclusiveError,
     LpengineError,
+    NotFoundError,
     RefusedError,
     StuckError,
     TargetError,
 )
-from lpengine.hosts import Completed, Host, HostError
+from lpengine.hosts import Completed, Host
 from lpengine.hosts.copies import copied
 from lpengine.planner.updates.plan import HostPlan
+from lpengine.planner.updates.state import UpdatePolicy
 from lpengine.pool.config import HostConfig
+from lpengine.targets.host.engine import NO_SUCH_PROGRAM, PROGRAM, run
 
-_PROGRAM = "lpengine"
 _TIMEOUT = timedelta(hours=2)
-_NO_SUCH_PROGRAM = 127
 # Exit codes of `lpengine install` after which the updates are on the disk.
 _DONE, _TASKS_PENDING, _MEMORY_FAILED = 0, 20, 22
 _INSTALLED = (_DONE, _TASKS_PENDING, _MEMORY_FAILED)
@@ -48,7 +49,12 @@ class Installed:
 
 class Installer(Protocol):
     def __call__(
-        self, host: Host, config: HostConfig, bundles: Sequence[Path], plan: HostPlan
+        self,
+        host: Host,
+        config: HostConfig,
+        bundles: Sequence[Path],
+        plan: HostPlan,
+        policy: UpdatePolicy,
     ) -> Installed:
         """Disk first, then memory, then read back, as the plan says. What is raised
         has changed nothing, but for `StuckError`."""
@@ -56,35 +62,37 @@ class Installer(Protocol):
 
 
 def install_there(
-    host: Host, config: HostConfig, bundles: Sequence[Path], plan: HostPlan
+    host: Host,
+    config: HostConfig,
+    bundles: Sequence[Path],
+    plan: HostPlan,
+    policy: UpdatePolicy,
 ) -> Installed:
     """By the lpengine that is installed on the host, which decides by the same rules
     and leaves the tasks to us. Guests have left already where they have to."""
     with copied(host, bundles) as there:
-        argv = [_PROGRAM, "install", *(there[bundle] for bundle in bundles)]
-        argv += options(config, plan)
-        done = host.run(argv, timeout=_TIMEOUT)
-    if done.status == _NO_SUCH_PROGRAM:
-        raise HostError(
-            f"{config.name}: there is no {_PROGRAM}",
-            hint=f"install {_PROGRAM} there: hosts without it can be planned for only",
+        words = ["install", *(there[bundle] for bundle in bundles)]
+        words += options(config, plan, policy)
+        done = run(host, words, timeout=_TIMEOUT)
+    if done.status == NO_SUCH_PROGRAM:
+        raise NotFoundError(
+            f"{config.name}: there is no {PROGRAM}",
+            hint=f"install {PROGRAM} there: hosts without it can be planned for only",
         )
     if done.status in _INSTALLED:
         return Installed(failures(done.stdout) if done.status == _MEMORY_FAILED else ())
     raise failure(config.name, done)
 
 
-def options(config: HostConfig, plan: HostPlan) -> list[str]:
-    words = ["--mode", "manual", "--yes", "--json"]
-    if config.root:
-        words += ["--root", config.root]
-    if config.config:
-        words += ["--config", config.config]
-    for component, target in sorted(config.components.items()):
-        words += ["--component", f"{component}={target}"]
-    if not plan.apply:
-        words += ["--live-patching", "disabled"]
-    return words
+def options(
+    config: HostConfig, plan: HostPlan, policy: UpdatePolicy
+) -> tuple[str, ...]:
+    """What pool and operator allow, as the host's own policy cannot know it."""
+    words = ["--mode", "manual", "--yes", "--json", "--level", policy.level.value]
+    words += ["--live-patching", "automatic" if plan.apply else "disabled"]
+    words += ["--retry-crashed"] if policy.retry_crashed else []
+    words += ["--any-time"] if policy.any_time else []
+    return (*words, *config.place.options)
 
 
 def failures(document: bytes) -> tuple[tuple[str, str], ...]:
@@ -93,9 +101,7 @@ def failures(document: bytes) -> tuple[tuple[str, str], ...]:
         found = msgspec.json.decode(document)["failed"]
         return tuple((str(one["component"]), str(one["error"])) for one in found)
     except (msgspec.MsgspecError, KeyError, TypeError) as error:
-        raise InconclusiveError(
-            f"not what {_PROGRAM} install prints: {error}"
-        ) from None
+        raise InconclusiveError(f"not what {PROGRAM} install prints: {error}") from None
 
 
 def failure(host: str, done: Completed) -> LpengineError:

@@ -17,9 +17,9 @@ _PAUSED, _SHUT_DOWN = 2, 3
 
 
 def guests(answers: Answers, *, is_xen: bool) -> tuple[Guest, ...] | None:
-    """Without a Xen there are none. None where the list could not be read: without a
-    toolstack nobody starts guests, but nobody can say either that there are none."""
-    if not is_xen:
+    """None where the list could not be read. Without a Xen there are none, and without
+    any toolstack on the host there is nobody who could have started one."""
+    if not is_xen or answers.lacks("xl_list"):
         return ()
     listing = answers.text("xl_list")
     if listing is None or not _HEADING.search(listing):

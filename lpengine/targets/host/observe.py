@@ -1,32 +1,17 @@
 """A host's state, from one look at it."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from dataclasses import dataclass
 
 from lpengine.errors import InconclusiveError
 from lpengine.hosts import Host
-from lpengine.package.model import XEN
+from lpengine.package.model import KERNEL, XEN
 from lpengine.planner.updates.state import HostState
 from lpengine.targets.host.answers import Answers, ask
-from lpengine.targets.host.builds import Build, Builds, as_build_id, builds, running
+from lpengine.targets.host.builds import Build, Builds, builds, running
+from lpengine.targets.host.engine import OWN, Place, Told, ask_status
 from lpengine.targets.host.guests import guests
 from lpengine.targets.host.packages import packages
 from lpengine.targets.host.remembered import NOTHING_REMEMBERED, Remembered
-
-_STATUS_TIMEOUT = timedelta(minutes=2)
-_STATUS_SCHEMA = "lpengine/status/1"
-
-
-@dataclass(frozen=True)
-class Place:
-    """How a host is laid out. `root` is "" for a machine's own; `components` names
-    the target of each component that is not what the machine itself runs."""
-
-    root: str = ""
-    components: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,20 +25,13 @@ class Seen:
     system: str = ""
 
 
-OWN = Place()
-
-
-def look(
-    host: Host,
-    name: str,
-    place: Place = OWN,
-    remembered: Remembered = NOTHING_REMEMBERED,
-) -> Seen:
-    """`HostError` where it does not answer, `InconclusiveError` where it breaks off
-    or a component that it is said to have cannot be looked at."""
+def look(host: Host, name: str, place: Place = OWN) -> Seen:
+    """`HostError` where it does not answer, `InconclusiveError` where it breaks off,
+    or where an lpengine that is there does not say what it remembers."""
     answers = ask(host, "observe.sh", [place.root])
-    found = builds(answers, lambda component: asked(host, component).applied)
-    found = with_targets(host, found, place.components)
+    told = ask_status(host, place)
+    found = builds(answers, lambda _: None) if told is None else builds_of(told, place)
+    remembered = told.remembered if told else NOTHING_REMEMBERED
     return Seen(
         state_of(answers, found, name, remembered),
         found.running,
@@ -69,33 +47,15 @@ def read_boot_id(host: Host, place: Place = OWN) -> str:
     return host.read(f"{place.root}/proc/sys/kernel/random/boot_id").decode().strip()
 
 
-def with_targets(host: Host, found: Builds, targets: Mapping[str, str]) -> Builds:
-    """With what the named targets run in the place of what the machine does."""
-    if not targets:
-        return found
-    named = tuple(asked(host, each, uri) for each, uri in sorted(targets.items()))
-    others = tuple(one for one in found.running if one.component not in targets)
-    return Builds((*named, *others), found.not_running - set(targets))
-
-
-def asked(host: Host, component: str, target: str = "") -> Build:
-    """What lpengine itself says there of a component's target. Without it, or where
-    it cannot tell, nothing is known."""
-    argv = ["lpengine", "status", "--target", target or component, "--json"]
-    done = host.run(argv, timeout=_STATUS_TIMEOUT)
-    unknown = Build(component, "", None)
-    try:
-        status: dict[str, Any] = json.loads(done.stdout)
-        if done.status or status["schema"] != _STATUS_SCHEMA:
-            return unknown
-        return Build(
-            component,
-            as_build_id(str(status["booted_build_id"])),
-            tuple(map(str, status["effective"])),
-            str(status["booted_version"]),
-        )
-    except (ValueError, TypeError, KeyError):
-        return unknown
+def builds_of(told: Told, place: Place) -> Builds:
+    """The host's lpengine has looked by the same rules, and also at components that
+    have targets of their own. Of one that it should know of and does not, nothing is
+    known; the machine's own ones that it does not name are not there."""
+    missing = [
+        Build(one, "", None) for one in place.components if one not in told.builds
+    ]
+    known = (*told.builds.values(), *missing)
+    return Builds(known, frozenset({XEN, KERNEL}) - {one.component for one in known})
 
 
 def state_of(
