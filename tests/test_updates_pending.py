@@ -1,9 +1,11 @@
 """What is remembered of tasks that were not carried out, and what clears it."""
 
+from dataclasses import replace
+
 import pytest
 
 from lpengine.package.model import Level, Task
-from lpengine.planner.updates import Guest, Pending
+from lpengine.planner.updates import Guest, Pending, PowerState
 from lpengine.planner.updates.pending import (
     GuestEvent,
     HostEvent,
@@ -76,8 +78,11 @@ def test_all_guests_restart_where_any_host_says_so() -> None:
         ]
     )
     assert levels == (Level.MANDATORY, Level.FULL)
-    pending = guest_to_restart(Pending(full=(DEVICE_MODEL,)), levels)
-    assert pending == Pending((RESTART_VM,), (), (DEVICE_MODEL, RESTART_VM))
+    guest = Guest("a", pending=Pending(full=(DEVICE_MODEL,)))
+    restarted = Pending((RESTART_VM,), (), (DEVICE_MODEL, RESTART_VM))
+    assert guest_to_restart(guest, levels) == restarted
+    for other in ({"power": PowerState.HALTED}, {"control_domain": True}):
+        assert guest_to_restart(replace(guest, **other), levels) == guest.pending
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_groups_come_in_their_order_and_all_is_well() -> None:
         ({"held": "by ana"}, "host-held"),
         ({"closed_until": "2026-12-01T02:00:00Z"}, "outside-window"),
         ({"features": {**LICENSED, "updates": False}}, "updates-not-licensed"),
-        ({"live": False}, "host-unreachable"),
+        ({"features": {**LICENSED, "hotfix_apply": False}}, "updates-not-licensed"),
     ],
 )
 def test_what_blocks_a_host(changes: dict[str, Any], cause: str) -> None:
@@ -104,6 +104,13 @@ def test_what_does_not_block_a_host(changes: dict[str, Any]) -> None:
     assert found(host(runs(), **changes)) == {}
 
 
+def test_several_updates_at_once_may_take_a_licence_of_their_own() -> None:
+    single = host(features={**LICENSED, "batch_hotfix_apply": False})
+    two = [update(number, guidance={}) for number in (1, 2)]
+    assert found(single, two[0]) == {}
+    assert found(single, *two) == {"updates-not-licensed": PROBLEM}
+
+
 def test_the_window_may_be_ignored() -> None:
     closed = host(runs(), closed_until="2026-12-01T02:00:00Z")
     assert found(closed, any_time=True) == {}
@@ -112,15 +119,16 @@ def test_the_window_may_be_ignored() -> None:
 def test_a_host_that_does_not_answer_is_not_looked_at_further() -> None:
     silent = host(runs(), live=False, free_disk=0, can_power_on=True)
     plan = decide_host([PATCHED], silent)
-    (check,) = plan.prechecks
+    check, *others = plan.prechecks
     assert check.fix is not None
     assert (check.fix.do, check.fix.undo) == (Deed.POWER_ON, None)
+    assert {one.status for one in others} == {SKIPPED}
     assert plan.verdict is Verdict.REFUSED
 
 
 def test_a_host_that_has_everything_is_skipped() -> None:
     done = host(runs(to=6), installed_updates=frozenset({"U1"}), free_disk=0)
-    assert found(done) == {"update-installed": INFORMATION}
+    assert found(done) == {"update-installed": WARNING}
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,8 @@ def remembered(guest: Guest, plan: HostPlan) -> Pending:
     levels = [
         level for level in plan.guidance if Task.RESTART_VM in plan.guidance[level]
     ]
-    return guest_to_restart(guest_after_update(guest, plan.guidance), levels)
+    after = replace(guest, pending=guest_after_update(guest, plan.guidance))
+    return guest_to_restart(after, levels)
 
 
 def at(record: RunningComponent, to: Version | None) -> RunningComponent:

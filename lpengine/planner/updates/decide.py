@@ -249,7 +249,7 @@ def host_prechecks(
     be skipped; one that does not answer is not looked at any further."""
     updates = decider.set_for(host)
     if not host.live:
-        return hosts.liveness(host)
+        return (*hosts.liveness(host), *hosts.unreachable(host))
     if not has_work(decision):
         return (hosts.already_there(host),)
     by_id = {one: updates.parts[one].update for one in decision.install}
@@ -257,7 +257,7 @@ def host_prechecks(
     enforced = decider.policy.live_patching is LivePatching.ENFORCE
     reboots = any(one.task is Task.REBOOT_HOST for one in tasks.after)
     return (
-        *hosts.selection(host, decider.policy),
+        *hosts.selection(host, decider.policy, decision.install),
         *hosts.liveness(host),
         *hosts.pending_tasks(host),
         *hosts.storage(host),

@@ -43,6 +43,31 @@ def effective_status(
     return status
 
 
+def automatic_steps(
+    guidance: Iterable[AfterApply], status: LivepatchStatus | None
+) -> tuple[AfterApply, ...]:
+    """What is carried out on a host once a single hotfix is on it, in this order. All
+    that it asks for is done; a reboot does not spare the toolstack its restart."""
+    wanted = tuple(guidance)
+    order = (
+        AfterApply.RESTART_HOST,
+        AfterApply.RESTART_TOOLSTACK,
+        AfterApply.RESTART_HVM,
+        AfterApply.RESTART_PV,
+    )
+    needless = () if reboot_required(wanted, status) else (AfterApply.RESTART_HOST,)
+    return tuple(one for one in order if one in wanted and one not in needless)
+
+
+def automatic_allowed(
+    *, forbidden: bool, may_restart: Iterable[bool], from_repository: bool = False
+) -> bool:
+    """Whether the tasks may be left to the client: not where some pool forbids
+    automatic restarts and any host may have to be restarted (`may_restart`: for each
+    thing that is asked for). Pools with a repository are not asked the second."""
+    return not forbidden or not (from_repository or any(may_restart))
+
+
 class Notice(StrEnum):
     """What the precheck "server needs reboot" says. All but the NO_... ones tell of a
     reboot; none of them blocks."""

@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from lpengine.package.model import KERNEL, XEN, Level, Task
 from lpengine.planner.updates.precedence import LEVELS, cascaded, reduced
-from lpengine.planner.updates.state import Guest, Pending
+from lpengine.planner.updates.state import Guest, Pending, PowerState
 from lpengine.planner.updates.words import FAILURES, in_order
 
 # What a host may be left with, and what a guest.
@@ -147,14 +147,15 @@ def restart_levels(
     return tuple(level for level in LEVELS if level in found)
 
 
-def guest_to_restart(pending: Pending, levels: Collection[Level]) -> Pending:
-    """A guest's lists after that."""
-    return _each(
-        pending,
-        lambda level, old: (
-            frozenset(old) | ({Task.RESTART_VM} if level in levels else set())
-        ),
-    )
+def guest_to_restart(guest: Guest, levels: Collection[Level]) -> Pending:
+    """A guest's lists after that. One that is halted starts with everything new."""
+
+    def added(level: Level, old: tuple[Task, ...]) -> frozenset[Task]:
+        return frozenset(old).union([Task.RESTART_VM] if level in levels else [])
+
+    if guest.control_domain or guest.power is PowerState.HALTED:
+        return guest.pending
+    return _each(guest.pending, added)
 
 
 def after_host_event(pending: Pending, event: HostEvent) -> Pending:

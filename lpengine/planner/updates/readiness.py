@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from lpengine.package.model import Task
-from lpengine.planner.updates.state import HostState, Pending, PoolState
+from lpengine.planner.updates.state import UPDATES, HostState, Pending, PoolState
 from lpengine.planner.updates.tasks import is_movable
 
 
@@ -19,7 +19,10 @@ class Trouble:
 
 def readiness(pool: PoolState, *, requires_reboot: bool) -> tuple[Trouble, ...]:
     """Everything that stands against updating a pool, at once: HA, hosts that do not
-    answer, and where a reboot is needed the guests that cannot leave their host."""
+    answer, and where a reboot is needed the guests that cannot leave their host.
+    Without the licence nothing else is looked at."""
+    if any(host.features.get(UPDATES) is False for host in pool.hosts):
+        return (Trouble("LICENCE_RESTRICTION", UPDATES),)
     found = [Trouble("HA_IS_ENABLED")] if pool.ha_enabled else []
     for host in pool.hosts:
         if not host.live:

@@ -147,6 +147,8 @@ _GROUPS: Mapping[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
             hotfix.effective_status,
             hotfix.reboot_notice,
             hotfix.needs_evacuation_check,
+            hotfix.automatic_steps,
+            hotfix.automatic_allowed,
             hotfix.livepatch_failed,
             answers.answer_of,
             answers.install_failure,
@@ -161,6 +163,7 @@ _GROUPS: Mapping[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
         "XenCenter's prechecks (Diagnostics/Checks)",
         (
             pools.synchronisation,
+            hosts.selection,
             hosts.liveness,
             hosts.pending_tasks,
             pools.ha_and_wlb,

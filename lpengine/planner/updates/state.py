@@ -14,6 +14,7 @@ from lpengine.package.model import Level, Task, Version
 
 # The licence's features, named as XAPI names their restrictions ("restrict_...").
 LIVE_PATCHING, UPDATES, MIGRATION = "live_patching", "updates", "intrapool_migrate"
+HOTFIXES, BATCH = "hotfix_apply", "batch_hotfix_apply"
 
 
 class Role(StrEnum):
@@ -182,15 +183,15 @@ class HostState:
     a version that is not known. `rows` are the updates of packages that the host's
     package manager offers, None where it was not asked: they are then worked out.
 
-    `features` tells for each feature whether the licence has it; one that is missing
-    is not licensed. Of the disk, `free_disk` bytes are free (None: not known), and
-    `reclaimable_disk` more could be. `guests` are those on the host, None where not
-    known. `failed` names the components whose live patch failed last time, `crashed`
-    the live patches that the host did not survive. `prechecks` are the host's own
-    answers by update. `updates_requiring_reboot` and `toolstack_restart_pending` tell
-    of earlier updates that are not in effect. `held` says why nobody may update this
-    host, `pinned` which components are not to be live patched, `closed_until` when the
-    maintenance window opens if it is closed now.
+    `features` tells for each feature whether the licence has it. Live patching, and
+    moving guests, are not licensed where they are missing. Of the disk, `free_disk`
+    bytes are free (None: not known), and `reclaimable_disk` more could be. `guests` are
+    those on the host, None where not known. `failed` names the components whose live
+    patch failed last time, `crashed` the live patches that the host did not survive.
+    `prechecks` are the host's own answers by update. `updates_requiring_reboot` and
+    `toolstack_restart_pending` tell of earlier updates that are not in effect. `held`
+    says why nobody may update this host, `pinned` which components are not to be live
+    patched, `closed_until` when the maintenance window opens if it is closed now.
     """
 
     name: str

@@ -22,12 +22,14 @@ from lpengine.planner.updates.words import FAILURES
 
 NO_ACTION = "No action required"
 
+_IN_ORDER = "in this order (coordinator always first)"
+
 HEADINGS = {
-    Task.REBOOT_HOST: "Restart these servers in this order:",
-    Task.RESTART_TOOLSTACK: "Restart the toolstack on these servers in this order:",
+    Task.REBOOT_HOST: f"Restart these servers {_IN_ORDER}:",
+    Task.RESTART_TOOLSTACK: f"Restart toolstack on these servers {_IN_ORDER}:",
     Task.RESTART_PROCESS: "Restart these processes:",
-    Task.RESTART_DEVICE_MODEL: "Restart the device models of these guests:",
-    Task.RESTART_VM: "Restart these guests:",
+    Task.RESTART_DEVICE_MODEL: "Restart the device models of these VMs:",
+    Task.RESTART_VM: "Restart these VMs:",
 }
 
 
@@ -117,13 +119,20 @@ def called(name: str, role: Role) -> str:
 
 
 def hotfix_page(
-    update: str, guidance: Iterable[AfterApply], pools: Iterable[PoolState]
+    update: str,
+    guidance: Iterable[AfterApply],
+    pools: Iterable[PoolState],
+    *,
+    supplemental: bool = False,
 ) -> Page:
     """The page for a hotfix of the second generation, of which the hosts have said
     what they say (HostState.prechecks): for each thing it asks for, in each pool, the
     hosts that do not have it yet. All that it asks for is listed; nothing covers
-    anything here. An update that asks for nothing has an empty page."""
+    anything here. An update that asks for nothing has an empty page. For a
+    supplemental pack all hosts are restarted, whatever it says."""
     wanted = tuple(dict.fromkeys(guidance))
+    if supplemental:
+        update, wanted = "", (AfterApply.RESTART_HOST,)
     ordered = sorted(pools, key=pool_key)
     blocks = tuple(
         Block(pool.name, _TASKS[one], names)

@@ -10,21 +10,31 @@ from lpengine.planner.updates.prechecks.rows import (
     fine,
     information,
     problem,
+    skipped,
     warning,
 )
 from lpengine.planner.updates.state import (
+    BATCH,
+    HOTFIXES,
     UPDATES,
     HostState,
     LivepatchStatus,
     UpdatePolicy,
 )
 
+_FEATURES = (UPDATES, HOTFIXES)
 
-def selection(host: HostState, policy: UpdatePolicy) -> Iterator[Precheck]:
-    """Whether this host may be updated at all, and now."""
-    if host.features.get(UPDATES) is False:
-        text = "the licence does not include updates"
-        yield problem(Group.SELECTION, host.name, "updates-not-licensed", text)
+
+def selection(
+    host: HostState, policy: UpdatePolicy, install: Collection[str] = ()
+) -> Iterator[Precheck]:
+    """Whether this host may be updated at all, and now. `install` are the updates that
+    it would get; several at once may take a licence of their own."""
+    wanted = (*_FEATURES, *([BATCH] if len(install) > 1 else []))
+    for feature in wanted:
+        if host.features.get(feature) is False:
+            text = f"the licence does not include this ({feature})"
+            yield problem(Group.SELECTION, host.name, "updates-not-licensed", text)
     if host.held:
         text = f"held: {host.held}"
         yield problem(Group.SELECTION, host.name, "host-held", text)
@@ -134,7 +144,22 @@ def dependencies(
 def already_there(host: HostState) -> Precheck:
     """The host is left out: it has everything."""
     text = "nothing is left to install, the host is skipped"
-    return information(Group.SERVER_STATUS, host.name, "update-installed", text)
+    return warning(Group.SERVER_STATUS, host.name, "update-installed", text)
+
+
+_AFTER_LIVENESS = (
+    Group.PENDING_TASKS,
+    Group.STORAGE,
+    Group.DISK_SPACE,
+    Group.SERVER_STATUS,
+    Group.REBOOT,
+)
+
+
+def unreachable(host: HostState) -> tuple[Precheck, ...]:
+    """What cannot be looked at on a host that does not answer."""
+    why = "the host does not answer"
+    return tuple(skipped(group, host.name, why) for group in _AFTER_LIVENESS)
 
 
 _NOTICES = {
