@@ -357,7 +357,24 @@ def test_a_hosts_own_answer_counts(
     assert off.needs_reboot
 
 
+@pytest.mark.parametrize("status", [INCOMPLETE, NONE, None])
+def test_a_hosts_answer_is_about_reboots_that_are_asked_for(
+    status: LivepatchStatus | None,
+) -> None:
+    """Where none is, a live patch would spare nothing."""
+    guided = update(3, guidance=asking("", "restart_toolstack"))
+    state = host(runs(), prechecks={"U3": ServerPrecheck(status)})
+    plan = decide_host([guided], state)
+    assert tasks(plan) == {TOOLSTACK}
+    assert plan.uncovered == ()
+
+
 def test_a_hosts_answer_and_what_is_seen_have_to_agree() -> None:
+    denied = {"U1": ServerPrecheck(INCOMPLETE)}
+    quiet = replace(XEN_ONLY, guidance={})
+    plan = decide_host([quiet], host(runs(), prechecks=denied))
+    assert tasks(plan) == {REBOOT}
+    assert plan.uncovered == ("",)
     answer = {"U1": ServerPrecheck(COMPLETE)}
     state = host(runs(build_id=NEW), prechecks=answer)
     assert tasks(decide_host([XEN_ONLY], state)) == {REBOOT}

@@ -47,8 +47,8 @@ class Decision:
 @dataclass(frozen=True)
 class View:
     """What live patches come to. Updates in `livepatched` are in effect with them, in
-    every component; those in `whole` ask for a reboot, and it is not known of any
-    component that could be live patched instead."""
+    every component; those in `whole` need a reboot as a whole: no component is known
+    that could be live patched instead, or the host itself denies that it can."""
 
     covered: tuple[Covered, ...]
     livepatched: frozenset[str]
@@ -93,20 +93,18 @@ def look(updates: UpdateSet, case: Case, wanted: Ids, refusal: str) -> View:
     covered = cover(updates, case, wanted, refusal)
     missed = NO_IDS.union(*(row.misses for row in covered))
     verdicts = {verdict for row in covered for verdict in row.verdicts}
-    answers = {one: answer for one, answer in case.prechecks if one in wanted}
-    whole = set(wanted & updates.whole - answers.keys())
+    granted, denied = set[str](), set[str]()
+    for update_id, answer in case.prechecks:
+        if update_id in wanted:
+            said = heard(None if refusal else answer.status)
+            verdicts |= said
+            (denied if False in said else granted).add(update_id)
+    unpatched = wanted & updates.plain - granted
+    whole = (unpatched & updates.rebooting) | (denied - updates.plain)
     if whole:
         verdicts.add(False)
-    unpatched = set(wanted & updates.plain)
-    for update_id, answer in answers.items():
-        said = heard(None if refusal else answer.status)
-        verdicts |= said
-        if False in said:
-            whole.add(update_id)
-        else:
-            unpatched.discard(update_id)
-    livepatched = wanted - missed - whole - unpatched
-    return View(covered, livepatched, frozenset(whole), status_of(verdicts))
+    livepatched = wanted - missed - denied - unpatched
+    return View(covered, livepatched, whole, status_of(verdicts))
 
 
 def heard(status: LivepatchStatus | None) -> frozenset[bool]:
@@ -131,7 +129,7 @@ def recommended(
         tasks |= updates.asked(one.covers, Level.LIVEPATCH)
         if one.misses:
             tasks |= {restart_of(one.component)}
-    if case.requiring - livepatched:
+    if case.requiring - livepatched or actual.whole - updates.plain:
         tasks |= {Task.REBOOT_HOST}
     return reduced(tasks)
 

@@ -66,9 +66,10 @@ class UpdateSet:
     of the packages in `places` matter, each in its place.
 
     `fixing` has the updates about each component, `asking` those with a task at a
-    level, `conditional` those with guidance under conditions. No component is known of
-    `plain` ones, of which `whole` ones ask for a reboot. In `seen` is kept what was
-    worked out for things that run (see coverage)."""
+    level, `conditional` those with guidance under conditions. `rebooting` ones ask for
+    a reboot, at once or soon; no component is known of the `plain` ones. In `seen` is
+    kept what was worked out for things that run (see coverage).
+    """
 
     package_format: str
     ids: Ids
@@ -83,7 +84,7 @@ class UpdateSet:
     asking: Mapping[Level, Mapping[Task, Ids]]
     conditional: Ids
     plain: Ids
-    whole: Ids
+    rebooting: Ids
     order: InstallOrder
     digest: str
     seen: dict[RunningComponent, Seen] = field(default_factory=dict, compare=False)
@@ -117,7 +118,7 @@ def update_set(updates: Iterable[Update], package_format: str = "rpm") -> Update
         asking=MappingProxyType(asking),
         conditional=ids_where(parts, lambda one: bool(one.conditions)),
         plain=ids_where(parts, lambda one: not one.components),
-        whole=ids_where(parts, asks_as_a_whole),
+        rebooting=ids_where(parts, asks_for_reboot),
         order=install_order(ordered),
         digest=updates_digest(ordered),
     )
@@ -203,10 +204,9 @@ def is_replaceable(one: Part) -> bool:
     return bool(one.packages) and not one.update.files
 
 
-def asks_as_a_whole(one: Part) -> bool:
+def asks_for_reboot(one: Part) -> bool:
     asked = tasks_at(one.update, Level.MANDATORY)
-    asked |= tasks_at(one.update, Level.RECOMMENDED)
-    return not one.components and Task.REBOOT_HOST in asked
+    return Task.REBOOT_HOST in asked | tasks_at(one.update, Level.RECOMMENDED)
 
 
 def places(parts: Iterable[Part], packages: Iterable[str]) -> dict[str, int]:
