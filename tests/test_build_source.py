@@ -462,7 +462,9 @@ def test_the_command_line(
     assert "xen_banner, build id " in out
     assert (tmp_path / "out/fix.livepatch").is_file()
 
-    code, out, _ = lines(fix, "--json")
+    page = tmp_path / "report.html"
+    code, out, _ = lines(fix, "--json", "--report", str(page))
+    assert "xen_banner" in page.read_text()
     document = json.loads(out)
     assert (code, document["verdict"]) == (0, "changed")
     assert document["objects"][0]["changed_functions"] == ["xen_banner"]

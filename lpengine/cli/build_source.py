@@ -20,6 +20,7 @@ from lpengine.compile import cache
 from lpengine.diff.changes import Verdict
 from lpengine.report import change_shapes as shapes
 from lpengine.report.build_progress import BuildProgress
+from lpengine.report.change_html import changes_page
 from lpengine.report.change_text import source_lines
 from lpengine.report.documents import to_json
 from lpengine.report.files import write_whole
@@ -82,6 +83,9 @@ PATH = click.Path(path_type=Path)
     help="HOOK, declared in the fixed source, makes up for what is refused about "
     "SUBJECT. May be repeated.",
 )
+@click.option(
+    "--report", type=PATH, metavar="OUT.html", help="Write a page to look at."
+)
 @MODINFO
 @JSON
 def build_source(
@@ -97,6 +101,7 @@ def build_source(
     depends: Path | None,
     replaces: tuple[Path, ...],
     hooks: tuple[str, ...],
+    report: Path | None,
     modinfo: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -127,6 +132,8 @@ def build_source(
     )
     if result.built is not None:
         write_whole(output, result.built.payload)
+    if report is not None:
+        write_whole(report, changes_page(result).encode())
     document = shapes.source_document(result, output)
     show([to_json(document)] if as_json else source_lines(document))
     codes = {Verdict.REFUSED: exits.REFUSED, Verdict.UNCHANGED: exits.UNCHANGED}

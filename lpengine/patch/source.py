@@ -104,7 +104,7 @@ def build_source(
         proofs = maker.prove(source, settings)
         pairs = [each for each in source.pairs if _is_in_image(each, proofs)]
         notify(Comparing(len(pairs)))
-        changes = _compare(pairs, options)
+        changes = _compare(pairs, proofs, options)
         require_hooks(changes, options.hooks)
         judged = maker.judge(source, changes, proofs)
         refusals = (
@@ -131,12 +131,16 @@ def build_source(
     )
 
 
-def _compare(pairs: Sequence[ObjectPair], options: SourceOptions) -> Changes:
+def _compare(
+    pairs: Sequence[ObjectPair], proofs: Mapping[str, Proof], options: SourceOptions
+) -> Changes:
     opened = (
         NamedPair(each.name, _opened(each.original), _opened(each.patched))
         for each in pairs
     )
-    return diff_pairs(opened, Options(hooks=options.hooks))
+    rebuilt = {each.name for each in pairs}
+    others = [proof.object for name, proof in proofs.items() if name not in rebuilt]
+    return diff_pairs(opened, Options(hooks=options.hooks), others)
 
 
 def _opened(path: Path | None) -> Image:

@@ -14,6 +14,7 @@ from lpengine.report import change_shapes as shapes
 
 if TYPE_CHECKING:
     from lpengine.patch.objects import ObjectsResult
+    from lpengine.patch.source import SourceResult
 
 _TEMPLATES = Path(__file__).with_name("templates")
 # How many lines that are alike are shown around one that differs.
@@ -47,7 +48,7 @@ class ObjectView:
     size: int
 
 
-def changes_page(result: ObjectsResult) -> str:
+def changes_page(result: ObjectsResult | SourceResult) -> str:
     """One HTML file that needs nothing else."""
     # Imported here: templates are compiled for this page alone.
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

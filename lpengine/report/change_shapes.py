@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 AnyTarget = TypeVar("AnyTarget", External, Original)
 
 
-def objects_document(result: ObjectsResult, path: Path | None) -> d.ObjectsDocument:
+def objects_document(
+    result: ObjectsResult | SourceResult, path: Path | None
+) -> d.ObjectsDocument:
     built = result.built
     payload = built.payload if built else b""
     return d.ObjectsDocument(
