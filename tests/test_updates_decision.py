@@ -487,6 +487,13 @@ def test_where_guidance_does_not_count_live_patches_are_applied_all_the_same() -
     assert other.no_action_required
 
 
+def test_that_guidance_does_not_count_has_to_be_seen_in_what_runs() -> None:
+    guided = replace(XEN_ONLY, applicabilities=(condition("lt", 5),))
+    for record in (runs(build_id=""), runs(half_known=True)):
+        plan = decide_host([guided], replace(on_disk(9), running=(record,)))
+        assert tasks(plan) == {REBOOT}
+
+
 def package_row(of: str, old: int | None = 3) -> PackageRow:
     installed = None if old is None else version(old)
     return PackageRow("xen", "x86_64", version(9), installed, of)

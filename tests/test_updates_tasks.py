@@ -110,10 +110,15 @@ def test_a_full_task_is_left_to_those_who_ask_for_it() -> None:
     assert tasks(decide_host([full], host(), policy=policy)) == {REBOOT}
 
 
-def test_whoever_wants_only_mandatory_tasks_gets_these() -> None:
+def test_what_is_recommended_is_told_of_even_where_it_is_not_carried_out() -> None:
     policy = replace(DEFAULT_POLICY, level=Level.MANDATORY)
-    both = update(1, guidance=asking("restart_toolstack", "reboot_host"))
-    assert rows(decide_host([both], host(), policy=policy)) == [(TOOLSTACK, "")]
+    plan = decide_host([update(1)], host(), policy=policy)
+    assert rows(plan) == [(REBOOT, "")]
+    assert not policy.carries_out(plan.after[0].level)
+    assert plan.before == ()
+    binding = update(1, guidance=asking("restart_toolstack", "reboot_host"))
+    both = decide_host([binding], host(), policy=policy)
+    assert policy.carries_out(both.after[0].level)
 
 
 @pytest.mark.parametrize(

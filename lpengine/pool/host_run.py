@@ -112,7 +112,10 @@ class HostRun:
         """Guests leave before an update that asks for it, whoever reboots; a host that
         will be rebooted is taken out of service even if it has none."""
         rebooting = (*plan.after, *self._past.owed)
-        reboots = any(one.task is Task.REBOOT_HOST for one in rebooting)
+        reboots = any(
+            one.task is Task.REBOOT_HOST and self._policy.carries_out(one.level)
+            for one in rebooting
+        )
         return not self._closed and bool(plan.before or (reboots and self._automatic))
 
     def _leave(self, plan: HostPlan) -> None:
@@ -138,11 +141,14 @@ class HostRun:
             )
 
     def _carry_out_tasks(self, tasks: Iterable[HostTask]) -> tuple[HostTask, ...]:
-        """Those that nobody has said how to do are left, and so is a reboot that has
-        taken place meanwhile done."""
+        """Those that nobody has said how to do are left, and those of a level that is
+        not asked for; a reboot that has taken place meanwhile is done."""
         left = []
         for task in tasks:
             if task.task is Task.REBOOT_HOST and self._has_booted():
+                continue
+            if not self._policy.carries_out(task.level):
+                left.append(task)
                 continue
             try:
                 with self._phase(Phase.TASK, Line(detail=named(task))):

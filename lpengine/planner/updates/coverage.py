@@ -48,18 +48,28 @@ class Covered:
         return frozenset({False, bool(self.covers)})
 
 
+@dataclass(frozen=True)
+class Needs:
+    """Updates that a host is to have: `wanted` ones need a restart where no live patch
+    brings them into effect. The `others` say that they need none for what is installed
+    there; whether that is true of what runs can be seen only where that is known."""
+
+    wanted: Ids
+    others: Ids = NO_IDS
+
+
 def cover(
-    updates: UpdateSet, case: Case, wanted: Ids, refusal: str
+    updates: UpdateSet, case: Case, needs: Needs, refusal: str
 ) -> tuple[Covered, ...]:
-    """Each component that the `wanted` updates fix, or that is behind its live patches;
-    twice if two builds of it run. `refusal` says why none may be applied, "" where
-    they may."""
+    """Each component that the updates fix, or that is behind its live patches; twice
+    if two builds of it run. `refusal` says why none may be applied, "" where they
+    may."""
     running = {one.component for one in case.running}
     return tuple(
         covered
         for component in sorted(running.union(updates.fixing))
         for record in records(case, component)
-        for covered in cover_one(updates, case, record, component, wanted, refusal)
+        for covered in cover_one(updates, case, record, component, needs, refusal)
     )
 
 
@@ -75,15 +85,19 @@ def cover_one(
     case: Case,
     record: RunningComponent | None,
     component: str,
-    wanted: Ids,
+    needs: Needs,
     refusal: str,
 ) -> tuple[Covered, ...]:
     """Nothing where no update is about the component."""
     seen = look_up(updates, record)
-    fixing = wanted & updates.fixing.get(component, NO_IDS) | seen.behind
+    about = updates.fixing.get(component, NO_IDS)
+    absent = record is None and component in case.not_running
+    fixing = needs.wanted & about | seen.behind
+    if not absent and not is_known(record):
+        fixing |= needs.others & about
     if not fixing:
         return ()
-    if record is None and component in case.not_running:
+    if absent:
         return (Covered(component, Coverage.NOT_RUNNING),)
     in_effect = fixing & seen.in_effect
     selection, cause = permitted(case, seen.selection, component, refusal)
@@ -133,9 +147,9 @@ def compare(updates: UpdateSet, record: RunningComponent) -> Seen:
     )
 
 
-def is_known(record: RunningComponent) -> bool:
+def is_known(record: RunningComponent | None) -> bool:
     """Whether it says enough to be compared with."""
-    return bool(record.build_id) and not record.half_known
+    return record is not None and bool(record.build_id) and not record.half_known
 
 
 def is_in_effect(updates: UpdateSet, part: Part, record: RunningComponent) -> bool:

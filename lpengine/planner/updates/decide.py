@@ -192,7 +192,7 @@ def plan_host(
         unresolved=is_unresolved(updates, host, decision),
         guests=around.restarts,
     )
-    tasks = tasks_for(host, asked, decider.policy.level)
+    tasks = tasks_for(host, asked, decider.policy)
     checks = host_prechecks(decider, host, around, decision, tasks)
     after_update = host_after_update(host.pending, decision.guidance)
     return HostPlan(

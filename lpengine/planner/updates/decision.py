@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lpengine.package.model import KERNEL, XEN, Level, LivePatch, Task
 from lpengine.planner.findings import Finding
 from lpengine.planner.updates.case import Case
-from lpengine.planner.updates.coverage import NO_IDS, Covered, cover, status_of
+from lpengine.planner.updates.coverage import NO_IDS, Covered, Needs, cover, status_of
 from lpengine.planner.updates.outstanding import Outstanding, outstanding
 from lpengine.planner.updates.plan import ComponentPlan, Coverage
 from lpengine.planner.updates.precedence import cascaded, reduced
@@ -18,7 +18,7 @@ from lpengine.planner.updates.reasons import (
     about_whole_updates,
 )
 from lpengine.planner.updates.state import LivepatchStatus
-from lpengine.planner.updates.update_set import Ids, UpdateSet
+from lpengine.planner.updates.update_set import UpdateSet
 from lpengine.planner.updates.words import in_order
 
 PROCESS = "process:"
@@ -60,9 +60,9 @@ def decide_case(updates: UpdateSet, case: Case) -> Decision:
     found = outstanding(updates, case)
     mandatory = reduced(updates.asked(found.applicable, Level.MANDATORY))
     refusal = "mandatory-reboot" if Task.REBOOT_HOST in mandatory else case.refusal
-    wanted = found.applicable | case.requiring
-    possible = look(updates, case, wanted, "")
-    actual = look(updates, case, wanted, refusal) if refusal else possible
+    needs = Needs(found.applicable | case.requiring, found.ids - found.applicable)
+    possible = look(updates, case, needs, "")
+    actual = look(updates, case, needs, refusal) if refusal else possible
     suppressed = refusal if actual != possible else ""
     levels = cascaded(
         (
@@ -88,9 +88,10 @@ def decide_case(updates: UpdateSet, case: Case) -> Decision:
     )
 
 
-def look(updates: UpdateSet, case: Case, wanted: Ids, refusal: str) -> View:
+def look(updates: UpdateSet, case: Case, needs: Needs, refusal: str) -> View:
     """`refusal` is why no live patch may be applied, "" where they may."""
-    covered = cover(updates, case, wanted, refusal)
+    wanted = needs.wanted
+    covered = cover(updates, case, needs, refusal)
     missed = NO_IDS.union(*(row.misses for row in covered))
     verdicts = {verdict for row in covered for verdict in row.verdicts}
     granted, denied = set[str](), set[str]()

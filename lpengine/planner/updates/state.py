@@ -280,5 +280,10 @@ class UpdatePolicy:
     retry_crashed: bool = False
     any_time: bool = False
 
+    def carries_out(self, level: Level) -> bool:
+        """Whether tasks of that level are carried out."""
+        order = (Level.MANDATORY, Level.RECOMMENDED, Level.FULL)
+        return order.index(level) <= order.index(self.level)
+
 
 DEFAULT_POLICY = UpdatePolicy()

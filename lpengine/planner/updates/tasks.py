@@ -8,7 +8,7 @@ from lpengine.package.model import Level, Task
 from lpengine.planner.updates.pending import OF_GUEST, by_component, failure_of
 from lpengine.planner.updates.plan import HostTask
 from lpengine.planner.updates.precedence import LEVELS, PRECEDENCES, reduced
-from lpengine.planner.updates.state import Guest, HostState, PowerState
+from lpengine.planner.updates.state import Guest, HostState, PowerState, UpdatePolicy
 from lpengine.planner.updates.words import FAILURES, in_order
 
 Wanted = dict[Task, Level]
@@ -45,15 +45,21 @@ class Asked:
     guests: Collection[Level] = ()
 
 
-def tasks_for(host: HostState, asked: Asked, lowest: Level) -> Tasks:
-    """`lowest` is the last level whose tasks are carried out."""
-    levels = LEVELS[: LEVELS.index(lowest) + 1]
+def tasks_for(host: HostState, asked: Asked, policy: UpdatePolicy) -> Tasks:
+    """All that is mandatory or recommended is told of; what is neither only where it is
+    carried out. Guests leave for what is carried out."""
+    levels = tuple(
+        level
+        for level in LEVELS
+        if level is not Level.FULL or policy.carries_out(level)
+    )
     wanted = wanted_of_host(host, asked, levels)
-    leaving = bool({Task.REBOOT_HOST, Task.EVACUATE_HOST} & wanted.keys())
+    emptying = [one for one in (Task.REBOOT_HOST, Task.EVACUATE_HOST) if one in wanted]
+    leaving = any(policy.carries_out(wanted[one]) for one in emptying)
     occupied = host.guests is None or any(is_movable(one) for one in host.guests)
     before: tuple[HostTask, ...] = ()
     if leaving and occupied:
-        level = binding(wanted, Task.REBOOT_HOST, Task.EVACUATE_HOST)
+        level = binding(wanted, *emptying)
         before = (HostTask(Task.EVACUATE_HOST, "", level),)
     found = list(tasks_of_host(wanted, asked.processes))
     found += tasks_of_guests(host, wanted, levels, leaving)
