@@ -33,6 +33,9 @@ class Case:
     name: str
     promised: dict[str, Any] = field(hash=False)
 
+    def source(self, side: str) -> str:
+        return (FIXTURES / self.name / f"{side}.c").read_text()
+
     def compilers(self) -> tuple[str, ...]:
         return tuple(self.promised.get("compilers", COMPILERS))
 
@@ -53,12 +56,22 @@ def cases() -> tuple[Case, ...]:
     )
 
 
+def case_named(name: str) -> Case:
+    return next(each for each in cases() if each.name == name)
+
+
 def compile_side(
     case: Case, side: str, compiler: str, more: tuple[str, ...] = ()
 ) -> bytes:
-    """before.c or after.c, as its case wants it. The source is called the same in
-    both builds, as in a tree."""
-    text = (FIXTURES / case.name / f"{side}.c").read_text()
+    """before.c or after.c, as its case wants it."""
+    return compile_text(case, case.source(side), compiler, more)
+
+
+def compile_text(
+    case: Case, text: str, compiler: str, more: tuple[str, ...] = ()
+) -> bytes:
+    """A source with a case's flags. It is called the same in both builds, as in a
+    tree."""
     flags = (*FLAGS, *case.promised.get("flags", ()), *more)
     source = f'#line 1 "source.c"\n{text}'
     with tempfile.TemporaryDirectory() as scratch:

@@ -9,13 +9,9 @@ import pytest
 
 from lpengine.cli import run
 from lpengine.planner import CATALOGUE
-from tests.diff_cases import Case, cases, compile_side
+from tests.diff_cases import case_named, compile_side
 
 CHANGED, REFUSED, UNCHANGED = "match-strings", "refused-initial-data", "match-nothing"
-
-
-def case(name: str) -> Case:
-    return next(each for each in cases() if each.name == name)
 
 
 def write_pair(name: str, directory: Path, file: str = "object.o") -> tuple[Path, Path]:
@@ -24,7 +20,7 @@ def write_pair(name: str, directory: Path, file: str = "object.o") -> tuple[Path
     for side in ("before", "after"):
         path = directory / side / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(compile_side(case(name), side, "gcc"))
+        path.write_bytes(compile_side(case_named(name), side, "gcc"))
         paths.append(path)
     return paths[0], paths[1]
 

@@ -25,7 +25,7 @@ this, for every one whose verdict is CHANGED:
 Where the verdict is REFUSED the rest is filled as far as it goes, for a report only.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -378,6 +378,12 @@ class Changes:
             return Verdict.REFUSED
         return Verdict.CHANGED if Verdict.CHANGED in verdicts else Verdict.UNCHANGED
 
+    def without(self, code: str) -> "Changes":
+        """The same but for refusals of one code, which somebody who sees the image
+        judges better."""
+        objects = tuple(_without(each, code) for each in self.objects)
+        return replace(self, objects=objects)
+
     @property
     def all_refusals(self) -> tuple[Refusal, ...]:
         own = (refusal for each in self.objects for refusal in each.refusals)
@@ -387,3 +393,11 @@ class Changes:
     def changed(self) -> tuple[ObjectChanges, ...]:
         """The objects that a payload is made of."""
         return tuple(o for o in self.objects if o.verdict is Verdict.CHANGED)
+
+
+def _without(changes: ObjectChanges, code: str) -> ObjectChanges:
+    refusals = tuple(each for each in changes.refusals if each.code != code)
+    if len(refusals) == len(changes.refusals):
+        return changes
+    verdict = Verdict.REFUSED if refusals else Verdict.CHANGED
+    return replace(changes, refusals=refusals, verdict=verdict)

@@ -1,7 +1,9 @@
 """What a payload must bring: the changed and new functions, and all they drag in."""
 
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from lpengine.diff.changes import (
     Definition,
@@ -16,7 +18,7 @@ from lpengine.diff.changes import (
     Use,
 )
 from lpengine.diff.examine import Examination
-from lpengine.diff.names import is_static_local
+from lpengine.diff.names import is_brought, is_static_local
 from lpengine.diff.private import Privacy
 from lpengine.diff.records import TABLES
 from lpengine.diff.references import Reference, is_call
@@ -52,7 +54,7 @@ class Closure:
         self._private = Privacy(self._side)
         self._changed = examination.differing_code
         self._texts: dict[tuple[int, bytes], int] = {}
-        self._waiting: list[Unit] = []
+        self._waiting: deque[Unit] = deque()
         self._pieces: list[Piece | None] = []
         self._units: list[Unit | None] = []
         self.places: dict[int, int] = {}
@@ -84,7 +86,7 @@ class Closure:
 
     def _work(self) -> None:
         while self._waiting:
-            unit = self._waiting.pop(0)
+            unit = self._waiting.popleft()
             index = self.places[unit.number]
             piece = self._pieces[index]
             assert piece
@@ -224,10 +226,19 @@ class Closure:
         return pair is None or pair.differing is not None
 
     def _note_contested(self, unit: Unit) -> None:
+        if unit.kind is SectionKind.ONCE or is_brought(unit.name):
+            return
+        for old in self._contested_by.get(unit.number, ()):
+            self.contested.setdefault(unit.name, []).append(old.name)
+
+    @cached_property
+    def _contested_by(self) -> dict[int, list[Unit]]:
+        """The units of the original that each unit of the patched build may be."""
+        found: dict[int, list[Unit]] = defaultdict(list)
         for number, candidates in self._pair.match.contested.items():
-            if unit in candidates:
-                old = self._pair.old_object.units[number]
-                self.contested.setdefault(unit.name, []).append(old.name)
+            for unit in candidates:
+                found[unit.number].append(self._pair.old_object.units[number])
+        return found
 
     def _original(self, unit: Unit) -> Original:
         symbol = unit.symbol

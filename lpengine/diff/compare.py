@@ -9,12 +9,14 @@ from lpengine.diff.changes import Difference
 from lpengine.diff.lines import Lines, Side, immediate
 from lpengine.diff.match import Match
 from lpengine.diff.private import Privacy
-from lpengine.diff.references import Reference
+from lpengine.diff.references import Reference, References
 from lpengine.diff.shape import Instructions, kind, masked, same_shape
 from lpengine.diff.tables import TableRecord, Tables
 from lpengine.diff.units import Role, Unit
+from lpengine.elf.constants import SHT_NOBITS
 
 _WORD = 4
+_ZEROES_MAX = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,7 @@ class Comparer:
                     Difference.REFERENCE, left.offset, right.offset, "another field"
                 )
             if not self.same_target(left, right):
-                return _other_target(left, right, left.offset, right.offset)
+                return self._other_target(left, right, left.offset, right.offset)
         if len(before) != len(after):
             return Differing(
                 Difference.REFERENCE,
@@ -234,12 +236,25 @@ class Comparer:
             return Differing(Difference.CODE, *places, "another instruction")
         for a, b in zip(fields, others, strict=True):
             if not self.same_target(a, b):
-                return _other_target(a, b, *places)
+                return self._other_target(a, b, *places)
         if immediate(before, index) == immediate(after, other):
             return None
         if self._lines.explain_immediate(old, new, index, other):
             return None
         return Differing(Difference.CODE, *places, "another number")
+
+    def _other_target(
+        self, one: Reference, two: Reference, before: int, after: int
+    ) -> Differing:
+        """Says that two fields lead to different things: elsewhere, or to a constant
+        that holds something else."""
+        what = f"{one.shown}{_plus(one)} became {two.shown}{_plus(two)}"
+        kind = Difference.REFERENCE
+        if one.unit and two.unit and self._by_content(one.unit, two.unit):
+            kind = Difference.CONSTANT
+            if one.shown == two.shown:
+                what = f"{one.shown} holds something else"
+        return Differing(kind, before, after, what)
 
     def _differing_records(self, one: Unit, two: Unit) -> Differing | None:
         """Records that change what the code means: other alternatives, another way
@@ -276,7 +291,9 @@ class Comparer:
         )
 
     def _differing_data(self, one: Unit, two: Unit) -> Differing | None:
-        before, after = self.old.object.bytes_of(one), self.new.object.bytes_of(two)
+        if one.section.type == two.section.type == SHT_NOBITS and one.size == two.size:
+            return None
+        before, after = _filled(self.old, one), _filled(self.new, two)
         fields, others = self.old.of(one), self.new.of(two)
         if one.role is Role.ANONYMOUS and one.size != two.size:
             before, after = before.rstrip(b"\0"), after.rstrip(b"\0")
@@ -286,7 +303,7 @@ class Comparer:
             )
         for left, right in zip(fields, others, strict=False):
             if left.offset != right.offset or not self.same_target(left, right):
-                return _other_target(left, right, left.offset, right.offset)
+                return self._other_target(left, right, left.offset, right.offset)
         if len(fields) != len(others):
             at = max(len(fields), len(others)) - 1
             place = (fields if len(fields) > len(others) else others)[at].offset
@@ -311,9 +328,12 @@ class Comparer:
         return None
 
 
-def _other_target(one: Reference, two: Reference, before: int, after: int) -> Differing:
-    what = f"{one.shown}{_plus(one)} became {two.shown}{_plus(two)}"
-    return Differing(Difference.REFERENCE, before, after, what)
+def _filled(side: References, unit: Unit) -> bytes:
+    """A variable's initial value, zeroes where it takes no bytes of the file; those
+    of very large ones are not made."""
+    if unit.section.type == SHT_NOBITS:
+        return bytes(min(unit.size, _ZEROES_MAX))
+    return side.object.bytes_of(unit)
 
 
 def _plus(reference: Reference) -> str:

@@ -43,6 +43,8 @@ _RULES: tuple[Callable[[Case], Found], ...] = (
     symbols.ambiguous,
     symbols.unresolved,
     symbols.exports,
+    symbols.common,
+    symbols.declared,
 )
 _MODULE = (".gnu.linkonce.this_module", "__this_module")
 _EXPORTS = ("__ksymtab_", "__kstrtab_")

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from lpengine.diff.changes import Difference
 from lpengine.diff.compare import Comparer, Differing
+from lpengine.diff.declarations import Declarations
 from lpengine.diff.lines import Lines
 from lpengine.diff.match import Match, Matcher, parent_name
 from lpengine.diff.object import ObjectFile
@@ -83,7 +84,7 @@ class Examination:
         for pair in self.pairs:
             if pair.differing is None or pair.new.role is not Role.FUNCTION:
                 continue
-            if self.is_boot_text(pair):
+            if self.is_boot_text(pair) or self.is_declared(pair):
                 continue
             parent = self.parents.get(pair.new.number)
             owner = self.by_new.get(parent.number) if parent else None
@@ -92,6 +93,18 @@ class Examination:
             elif owner.new.number not in found:
                 found[owner.new.number] = _with_child(owner, pair)
         return found
+
+    @cached_property
+    def declarations(self) -> Declarations:
+        return Declarations(self.new.references)
+
+    def is_declared(self, pair: Pair) -> bool:
+        """Whether the patched source says that this change is not to be taken."""
+        declared = self.declarations
+        return (
+            pair.new.number in declared.functions
+            or pair.new.section.name in declared.sections
+        )
 
     def is_boot_text(self, pair: Pair) -> bool:
         """Whether boot code differs in its texts alone: nobody will miss them."""

@@ -1,28 +1,16 @@
 """Functions of headers that were inlined: one fix, and a copy in each object."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
-from typing import Protocol
 
 from lpengine.core.dwarf import Entry
-from lpengine.diff.changes import FanOut, ObjectChanges, Status, Verdict
+from lpengine.diff.changes import FanOut, ObjectChanges, Status
 from lpengine.elf import Image
 from lpengine.elf.dwarf import DebugInfo, LineTable, Tag
 from lpengine.errors import InputError
 
 _HEADERS = (".h", ".hpp", ".inc")
 _DEEPEST = 32
-
-
-class Named(Protocol):
-    """An object of two builds, by its name."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def original(self) -> Image: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,23 +97,19 @@ def _is_inside(info: DebugInfo, entry: Entry, owners: set[int]) -> bool:
 
 def fan_out(
     inlined: dict[str, Inlined],
-    found: Sequence[ObjectChanges],
-    pairs: Sequence[Named],
-    others: Sequence[Image],
+    fresh: Mapping[str, Image],
+    stale: Mapping[str, Image],
 ) -> Iterator[FanOut]:
-    """Where copies of each of these functions are."""
-    verdicts = {each.name: each.verdict for each in found}
+    """Where copies of each of these functions are: in objects that were built again,
+    and in `stale` ones that were not."""
     copies: dict[str, list[str]] = {name: [] for name in inlined}
     missing: dict[str, list[str]] = {name: [] for name in inlined}
-    for pair in pairs:
-        for name in _copies_in(pair.original, inlined):
-            copies[name].append(pair.name)
-            if verdicts.get(pair.name) is Verdict.UNCHANGED:
-                missing[name].append(pair.name)
-    for image in others:
-        for name in _copies_in(image, inlined):
-            copies[name].append(PurePath(image.path).name)
-            missing[name].append(PurePath(image.path).name)
+    for objects, left in ((fresh, False), (stale, True)):
+        for name, image in objects.items():
+            for function in _copies_in(image, inlined):
+                copies[function].append(name)
+                if left:
+                    missing[function].append(name)
     for name, each in inlined.items():
         yield FanOut(name, each.header, tuple(copies[name]), tuple(missing[name]))
 

@@ -9,6 +9,7 @@ from lpengine.elf.dwarf import DebugInfo, Tag
 from lpengine.elf.dwarf.tags import COMPOSITES, QUALIFIERS
 
 _DEEPEST = 24
+_MEMBERS_MAX = 1 << 20
 _FLOAT = 4  # DW_ATE_float
 _BYTE = 8
 
@@ -70,6 +71,8 @@ class _Reader:
     def __init__(self, info: DebugInfo) -> None:
         self._info = info
         self._texts: dict[int, str] = {}
+        # Damaged types may lead back to themselves.
+        self._left = _MEMBERS_MAX
 
     def read(self) -> Types:
         types = Types()
@@ -109,11 +112,10 @@ class _Reader:
     ) -> Iterator[Member]:
         """The members of a composite; nameless ones and those of nameless types are
         taken apart, since they have no name to be compared by."""
-        if depth > _DEEPEST:
-            return
         for child in self._info.children(entry):
-            if child.tag != Tag.MEMBER:
+            if child.tag != Tag.MEMBER or depth > _DEEPEST or self._left <= 0:
                 continue
+            self._left -= 1
             name = self._info.name(child)
             start = base + child.place
             inner = self._info.unqualified(child.type)

@@ -18,6 +18,9 @@ from lpengine.diff.units import Role, Unit
 
 Key = Hashable
 
+# How long a chain of variables that lead to each other is followed.
+_ROUNDS = 32
+
 
 @dataclass(slots=True)
 class Match:
@@ -127,7 +130,7 @@ class Matcher:
         is learnt."""
         units = self._old.object.units
         waiting = [(units[n], unit) for n, unit in self._match.forward.items()]
-        while waiting:
+        for _ in range(_ROUNDS):
             free = self._mentioning({u.number for u in self._free_old()})
             votes: dict[int, Counter[int]] = defaultdict(Counter)
             for old, new in waiting:
@@ -141,6 +144,8 @@ class Matcher:
             self._waiting = []
             self._count(votes)
             waiting = self._waiting
+            if not waiting:
+                break
 
     def _mentioning(self, wanted: set[int]) -> set[int]:
         """The numbers of the original's units with a field, or a record about them,

@@ -240,7 +240,7 @@ class ObjectFile:
             kind = self.kinds[section.index]
             starts = anchors.get(section.index, [])
             for start, end in areas:
-                inner = [at for at in starts if start < at < end]
+                inner = starts[bisect_right(starts, start) : bisect_left(starts, end)]
                 for first, last in zip([start, *inner], [*inner, end], strict=True):
                     self._add(section, kind, first, last, (), 0)
 

@@ -42,7 +42,7 @@ class SectionKind(Enum):
 
 _EXECUTED_ONCE = (
     *(".init.text", ".exit.text", ".head.text", ".cpuinit", ".devinit", ".meminit"),
-    *(".cpuexit", ".devexit", ".memexit", ".text.startup", ".text.exit"),
+    *(".cpuexit", ".devexit", ".memexit", ".text.startup"),
 )
 _USED_ONCE = (".init.", ".exit.", ".trampoline_", "__initdata", ".meminit.")
 _DERIVED = (".fixup", ".altinstr_replacement", ".altinstr_aux", ".text..refcount")

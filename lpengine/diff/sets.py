@@ -3,10 +3,12 @@ only shows when all are looked at together."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 
 from lpengine.diff import codes
 from lpengine.diff.changes import (
     Changes,
+    FanOut,
     ObjectChanges,
     Refusal,
     Status,
@@ -35,7 +37,7 @@ def diff_pairs(
     others: Sequence[Image] = (),
 ) -> Changes:
     """What differs between two builds of all these objects, as one patch. `others`
-    are objects of the original that were not rebuilt.
+    are the objects that came out the same.
 
     Raises ElfError where one of the pairs is damaged.
     """
@@ -43,7 +45,7 @@ def diff_pairs(
     found = [
         diff_images(each.name, each.original, each.patched, options) for each in listed
     ]
-    return _together(found, listed, others)
+    return _together(found, listed, others, others_are_stale=False)
 
 
 def diff_files(
@@ -53,31 +55,46 @@ def diff_files(
     notify: Callable[[str], None] = lambda name: None,
 ) -> Changes:
     """The same for files, of which most are the same in both builds and are not
-    even opened. What is no object, and differs, is a refusal.
+    even opened. What is no object, and differs, is a refusal. `others` are objects
+    that were not built again, and neither were files that are the same, as far as
+    one can tell.
 
     Raises ElfError where an object is damaged.
     """
     found: list[ObjectChanges] = []
     opened: list[NamedPair] = []
+    same: list[FilePair] = []
     for pair in pairs:
         notify(pair.name)
         if pair.is_same:
             found.append(ObjectChanges(pair.name, Verdict.UNCHANGED))
+            same.append(pair)
         elif not (is_object(pair.before) and is_object(pair.after)):
             found.append(_not_comparable(pair))
         else:
             before, after = pair.images()
             opened.append(NamedPair(pair.name, before, after))
             found.append(diff_images(pair.name, before, after, options))
-    return _together(found, opened, others)
+    return _together(found, opened, others, same)
 
 
 def _together(
-    found: list[ObjectChanges], pairs: Sequence[NamedPair], others: Sequence[Image]
+    found: list[ObjectChanges],
+    pairs: Sequence[NamedPair],
+    others: Sequence[Image],
+    same: Sequence[FilePair] = (),
+    *,
+    others_are_stale: bool = True,
 ) -> Changes:
     found = list(_with_callers(found, pairs, others))
     inlined = _inlined(found, pairs)
-    fans = tuple(fan_out(inlined, found, pairs, others)) if inlined else ()
+    fans: tuple[FanOut, ...] = ()
+    if inlined:
+        stale = {each.name: each.images()[0] for each in same if is_object(each.before)}
+        fresh = {each.name: each.original for each in pairs}
+        left = {PurePath(each.path).name: each for each in others}
+        (stale if others_are_stale else fresh).update(left)
+        fans = tuple(fan_out(inlined, fresh, stale))
     refusals = tuple(
         Refusal(
             codes.INLINED_ELSEWHERE,

@@ -158,12 +158,13 @@ def principal(symbols: Sequence[Symbol]) -> Symbol:
     """The symbol a unit is called by: a function before a plain name, a global
     before a local, no prefix, else the first."""
 
-    def rank(symbol: Symbol) -> tuple[bool, bool, bool, int]:
+    def rank(symbol: Symbol) -> tuple[bool, bool, bool, int, str]:
         return (
             symbol.name.startswith(PREFIXES) or is_label(symbol.name),
             symbol.type != STT_FUNC,
             symbol.is_local,
             symbol.value,
+            symbol.name,
         )
 
     return min(symbols, key=rank)

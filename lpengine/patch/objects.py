@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lpengine.diff import codes
 from lpengine.diff.changes import Changes, Refusal, Verdict
 from lpengine.elf import Image, open_image
 from lpengine.elf.kernel import is_kernel
@@ -49,6 +50,8 @@ def build_objects(
     Raises NotProvedError where the image was linked from other objects, BuildError
     for what changed but cannot be put into a module.
     """
+    # Whether a short function has padding behind it, the image tells.
+    changes = changes.without(codes.TOO_SHORT)
     if changes.verdict is not Verdict.CHANGED:
         return ObjectsResult(changes)
     if is_kernel(image):

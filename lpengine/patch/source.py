@@ -10,6 +10,7 @@ from lpengine.compile.events import Comparing, Notify, Proving, unheard
 from lpengine.compile.fix import Fix, described
 from lpengine.compile.source import SourceBuild, built
 from lpengine.compile.tree import ObjectPair, Settings, Tree
+from lpengine.diff import codes
 from lpengine.diff.changes import Changes, Refusal, Verdict
 from lpengine.diff.declared import require_hooks
 from lpengine.diff.differ import Options
@@ -140,7 +141,9 @@ def _compare(
     )
     rebuilt = {each.name for each in pairs}
     others = [proof.object for name, proof in proofs.items() if name not in rebuilt]
-    return diff_pairs(opened, Options(hooks=options.hooks), others)
+    changes = diff_pairs(opened, Options(hooks=options.hooks), others)
+    # Whether a short function has padding behind it, the image tells.
+    return changes.without(codes.TOO_SHORT)
 
 
 def _opened(path: Path | None) -> Image:

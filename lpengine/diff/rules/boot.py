@@ -27,7 +27,7 @@ def boot_code(case: Case) -> Found:
 
 
 def _boot_pair(case: Case, pair: Pair) -> Found:
-    if pair.differing is None:
+    if pair.differing is None or case.examination.is_declared(pair):
         return
     name, section = pair.old.name, pair.old.section.name
     if pair.old.kind is not SectionKind.BOOT_CODE:

@@ -2,6 +2,7 @@
 
 from lpengine.diff import codes
 from lpengine.diff.changes import Note, Refusal
+from lpengine.diff.object import ObjectFile
 from lpengine.diff.rules.finding import Case, Found
 from lpengine.diff.sections import SectionKind
 
@@ -52,3 +53,38 @@ def exports(case: Case) -> Found:
                 name,
                 f"{name} stays exported: modules may be using it",
             )
+
+
+def declared(case: Case) -> Found:
+    """What the patched source itself says to leave out."""
+    for pair in case.examination.pairs:
+        if pair.differing is not None and case.examination.is_declared(pair):
+            yield Note(
+                "ignored-by-declaration",
+                pair.old.name,
+                f"{pair.old.name} "
+                "differs; the patched source says to leave it as it was",
+            )
+
+
+def common(case: Case) -> Found:
+    """Variables that have no section: compilers before gcc 10 left them to the
+    linker."""
+    before = _common(case.examination.old_object)
+    for name, size in _common(case.examination.new_object).items():
+        if name not in before:
+            yield Refusal(
+                codes.SYMBOL_KIND,
+                "common-symbol",
+                name,
+                f"{name}, {size} bytes, is a common symbol, which no loader takes",
+                "compile with -fno-common",
+            )
+        elif before[name] != size:
+            yield codes.data_changed(
+                name, "object-size", f"{name}: {before[name]} bytes became {size}"
+            )
+
+
+def _common(object_: ObjectFile) -> dict[str, int]:
+    return {s.name: s.size for s in object_.symbols if s.is_common}

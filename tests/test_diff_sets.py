@@ -1,0 +1,150 @@
+"""Several objects that become one patch: what only shows when all are looked at."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lpengine.diff.changes import Changes, System, Verdict
+from lpengine.diff.differ import Options
+from lpengine.diff.pairing import pair_files, unpaired
+from lpengine.diff.sets import diff_files
+from lpengine.elf import open_image
+from lpengine.errors import NotFoundError
+from tests.diff_cases import FLAGS
+
+HEADER = """
+static inline __attribute__((always_inline)) int limited(int value)
+{
+	return value > 10 ? 10 : value;
+}
+static inline __attribute__((always_inline)) int doubled(int value)
+{
+	return value * 2;
+}
+"""
+ONE = '#include "limit.h"\nint one(int value) { return limited(value) * 3 + value; }\n'
+TWO = '#include "limit.h"\nint two(int value) { return limited(value) - value * 5; }\n'
+THREE = '#include "limit.h"\nint three(int value) { return doubled(value) + value; }\n'
+
+
+def build(directory: Path, sources: dict[str, str], *flags: str) -> Path:
+    directory.mkdir(parents=True)
+    for name, text in sources.items():
+        path = directory / name
+        path.write_text(text)
+        if name.endswith(".c"):
+            command = ["gcc", *FLAGS, *flags, "-c", name, "-o", f"{path.stem}.o"]
+            subprocess.run(command, cwd=directory, check=True, timeout=60)
+    return directory
+
+
+def compare(before: Path, after: Path, options: Options | None = None) -> Changes:
+    others = [open_image(path) for path in unpaired(before, after)]
+    return diff_files(pair_files(before, after), options, others)
+
+
+@pytest.fixture
+def header_fix(tmp_path: Path) -> tuple[Path, Path]:
+    """A fix in an inline function that two of three objects use."""
+    sources = {"limit.h": HEADER, "one.c": ONE, "two.c": TWO, "three.c": THREE}
+    before = build(tmp_path / "before", sources, "-g")
+    sources["limit.h"] = HEADER.replace("> 10 ? 10", "> 12 ? 12")
+    return before, build(tmp_path / "after", sources, "-g")
+
+
+def test_a_header_shows_its_fan_out(header_fix: tuple[Path, Path]) -> None:
+    changes = compare(*header_fix)
+    assert changes.verdict is Verdict.CHANGED
+    assert [o.name for o in changes.changed] == ["one.o", "two.o"]
+    (fan,) = changes.fan_out
+    assert fan.function == "limited"
+    assert fan.header.endswith("limit.h")
+    assert set(fan.objects) == {"one.o", "two.o"}
+    assert fan.missing == ()
+
+
+def test_a_copy_that_was_not_rebuilt_is_refused(header_fix: tuple[Path, Path]) -> None:
+    before, after = header_fix
+    (after / "two.o").unlink()
+    changes = compare(before, after)
+    assert changes.verdict is Verdict.REFUSED
+    (refusal,) = changes.refusals
+    assert refusal.code == "LP-CHG-905"
+    assert refusal.subject == "limited"
+    assert "two.o" in refusal.evidence
+    assert "three.o" not in refusal.evidence
+
+
+def test_a_stale_copy_is_refused(header_fix: tuple[Path, Path]) -> None:
+    before, after = header_fix
+    (after / "two.o").write_bytes((before / "two.o").read_bytes())
+    assert [r.code for r in compare(before, after).refusals] == ["LP-CHG-905"]
+
+
+CALLEE = "int total;\nint count(int by) { return total += by * 3; }\n"
+CALLER = "int count(int by);\nint use(int by) { return count(by) * 5 + by; }\n"
+STRANGER = "int count(int by);\nint other(int by) { return count(by) * 7 + by; }\n"
+NEW_CALLEE = CALLEE.replace("(int by)", "(int by, int more)").replace("by *", "more *")
+NEW_CALLER = CALLER.replace("count(int by)", "count(int by, int more)").replace(
+    "count(by)", "count(by, by + 1)"
+)
+
+
+@pytest.mark.parametrize(
+    ("with_stranger", "verdict"), [(False, "changed"), (True, "refused")]
+)
+def test_a_prototype_changes_with_all_its_callers(
+    with_stranger: bool, verdict: str, tmp_path: Path
+) -> None:
+    strange = {"stranger.c": STRANGER} if with_stranger else {}
+    before = build(
+        tmp_path / "before", {"callee.c": CALLEE, "caller.c": CALLER, **strange}, "-g"
+    )
+    after = build(
+        tmp_path / "after",
+        {"callee.c": NEW_CALLEE, "caller.c": NEW_CALLER, **strange},
+        "-g",
+    )
+
+    changes = compare(before, after, Options(system=System.XEN))
+    assert str(changes.verdict) == verdict
+    codes = [refusal.code for refusal in changes.all_refusals]
+    assert codes == (["LP-CHG-904"] if with_stranger else [])
+
+
+def test_what_is_linked_from_others_is_left_out(tmp_path: Path) -> None:
+    directories = []
+    for side, text in (("before", CALLEE), ("after", CALLEE.replace("* 3", "* 9"))):
+        directory = build(tmp_path / side, {"callee.c": text, "caller.c": CALLER})
+        objects = ["callee.o", "caller.o"]
+        subprocess.run(
+            ["ld", "-r", "-o", "built_in.o", *objects], cwd=directory, check=True
+        )
+        subprocess.run(["ar", "rcT", "thin.o", *objects], cwd=directory, check=True)
+        directories.append(directory)
+    pairs = pair_files(*directories)
+    names = [pair.name for pair in pairs if not pair.is_same]
+    assert names == ["callee.o"]
+
+
+def test_a_boot_copy_takes_the_place_of_its_object(tmp_path: Path) -> None:
+    for side in ("before", "after"):
+        directory = build(tmp_path / side, {"setup.c": CALLEE + f"/* {side} */\n"})
+        subprocess.run(
+            [
+                *("objcopy", "--rename-section", ".text.count=.init.text"),
+                *("setup.o", "setup.init.o"),
+            ],
+            cwd=directory,
+            check=True,
+        )
+    names = [p.name for p in pair_files(tmp_path / "before", tmp_path / "after")]
+    assert names == ["setup.init.o"]
+
+
+def test_nothing_to_compare(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    build(tmp_path / "some", {"callee.c": CALLEE})
+    with pytest.raises(NotFoundError, match="no object file"):
+        pair_files(tmp_path / "some", tmp_path / "empty")
