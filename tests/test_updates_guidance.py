@@ -4,9 +4,12 @@ from dataclasses import replace
 from itertools import chain, combinations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lpengine.package.model import Level, Task
-from lpengine.planner.updates import PackageRow
+from lpengine.planner.updates import PackageRow, decide_host
+from lpengine.planner.updates.consolidate import consolidated
 from lpengine.planner.updates.guidance import (
     applies,
     contribution,
@@ -19,14 +22,18 @@ from lpengine.planner.updates.guidance import (
 from lpengine.planner.updates.precedence import beyond, cascaded, reduced
 from lpengine.planner.updates.words import in_order, is_known, published
 from tests.fleet_cases import (
+    BASE,
     DEVICE_MODEL,
     EVACUATE,
+    NEW,
     REBOOT,
     RESTART_VM,
     TOOLSTACK,
     asking,
     condition,
+    host,
     livepatch,
+    runs,
     update,
     version,
 )
@@ -258,3 +265,63 @@ def test_outstanding_is_what_is_newer_and_not_beyond_the_latest() -> None:
 
 def test_outstanding_is_what_was_never_installed() -> None:
     assert outstanding_rows([row(9)], [row(9)], {}) == (row(9),)
+
+
+# XAPI's own answer for a host.
+
+BOTH = update(
+    2,
+    livepatch(6),
+    livepatch(6, "kernel"),
+    guidance=asking("", "reboot_host", "reboot_host", "restart_toolstack"),
+)
+
+
+def test_xapi_takes_one_live_patch_for_the_whole_update() -> None:
+    """The hazard that the decision for a host does not share."""
+    there = consolidated([BOTH], [row(of="U2")], [runs(), runs("kernel", NEW)])
+    assert there.guidance[Level.RECOMMENDED] == {TOOLSTACK}
+    assert there.livepatches == (livepatch(6),)
+    plan = decide_host([BOTH], host(runs(), runs("kernel", NEW)))
+    assert plan.guidance[Level.RECOMMENDED] == (REBOOT,)
+
+
+def test_xapi_suppresses_live_patches_where_a_reboot_is_mandatory() -> None:
+    mandatory = update(3, guidance=asking("reboot_host"))
+    rows = [row(of="U2"), row(name="qemu", of="U3")]
+    there = consolidated([BOTH, mandatory], rows, [runs(), runs("kernel")])
+    assert there.livepatches == ()
+    assert there.updates == ("U2", "U3")
+    assert there.guidance == {
+        Level.MANDATORY: {REBOOT},
+        Level.RECOMMENDED: set(),
+        Level.FULL: set(),
+    }
+
+
+def test_xapi_names_what_live_patches_hold_where_no_package_is_left() -> None:
+    there = consolidated([BOTH], [], [runs(), runs("kernel")])
+    assert there.updates == ("U2",)
+    assert there.guidance[Level.RECOMMENDED] == {TOOLSTACK}
+    assert there.guidance[Level.FULL] == set()
+
+
+@given(
+    numbers=st.lists(st.integers(2, 6), min_size=1, unique=True),
+    reached=st.none() | st.integers(1, 6),
+    build_id=st.sampled_from([BASE, NEW]),
+)
+def test_for_updates_of_one_component_the_decision_is_xapis(
+    numbers: list[int], reached: int | None, build_id: str
+) -> None:
+    updates = [
+        update(n, livepatch(n), guidance=asking("", "reboot_host", "", "restart_vm"))
+        for n in numbers
+    ]
+    rows = tuple(row(n, name=f"p{n}", of=f"U{n}") for n in numbers)
+    there = consolidated(updates, rows, [runs(build_id=build_id, to=reached)])
+    plan = decide_host(updates, host(runs(build_id=build_id, to=reached), rows=rows))
+    assert plan.apply == there.livepatches
+    if reached is None or build_id == NEW:
+        ours = {level: frozenset(tasks) for level, tasks in plan.guidance.items()}
+        assert ours == there.guidance

@@ -17,6 +17,7 @@ from lpengine.package.model import Update
 from lpengine.planner.updates import (
     answers,
     case,
+    consolidate,
     guidance,
     hotfix,
     install_order,
@@ -107,6 +108,7 @@ _GROUPS: Mapping[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
             guidance.merged,
             guidance.reboot_is_mandatory,
             guidance.outstanding_rows,
+            consolidate.consolidated,
         ),
     ),
     "livepatch": (
