@@ -22,6 +22,7 @@ from lpengine.planner.updates import (
 from tests.fleet_cases import (
     DEVICE_MODEL,
     EVACUATE,
+    LICENSED,
     NEW,
     OLD,
     REBOOT,
@@ -355,6 +356,25 @@ def test_a_hosts_own_answer_counts(
     off = decide_host([PLAIN], replace(state, features={}))
     assert off.effective is NONE
     assert off.needs_reboot
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        (None, "no-live-patch"),
+        (ServerPrecheck(NONE), "server-without"),
+        (ServerPrecheck(), "server-without"),
+        (ServerPrecheck(INCOMPLETE), "server-incomplete"),
+        (ServerPrecheck(COMPLETE), "not-licensed"),
+    ],
+)
+def test_it_is_said_why_an_update_as_a_whole_is_not_live_patched(
+    answer: ServerPrecheck | None, cause: str
+) -> None:
+    answers = {} if answer is None else {"U3": answer}
+    features = {} if cause == "not-licensed" else LICENSED
+    state = host(runs(), prechecks=answers, features=features)
+    assert causes(decide_host([PLAIN], state)) == {cause}
 
 
 @pytest.mark.parametrize("status", [INCOMPLETE, NONE, None])

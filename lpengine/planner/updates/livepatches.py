@@ -132,7 +132,7 @@ def select_from(all_offers: Offers, running: RunningComponent) -> Selection:
         return NOTHING_SELECTED
     # The first of several that reach the same version, so that it is always the same.
     at = line.keys.index(line.keys[-1])
-    return Selection(line.offers[max(at, start)], accumulative)
+    return Selection(line.offers[at], accumulative)
 
 
 def select(

@@ -68,14 +68,14 @@ def about_whole_updates(
     """Why updates as a whole are not live patched, of which no component is known."""
     for update_id in sorted(whole):
         answer = answers.get(update_id)
-        if suppressed:
-            yield reason(suppressed, update_id, "", _OBSERVED[suppressed])
-        elif answer is None:
+        if answer is None:
             yield reason("no-live-patch", update_id, "", _OBSERVED["no-live-patch"])
-        elif answer.status is LivepatchStatus.INCOMPLETE:
-            yield reason("server-incomplete", update_id, "", "what the host answers")
-        else:
+        elif answer.status in (None, LivepatchStatus.NONE):
             yield reason("server-without", update_id, "", "what the host answers")
+        elif suppressed:
+            yield reason(suppressed, update_id, "", _OBSERVED[suppressed])
+        else:
+            yield reason("server-incomplete", update_id, "", "what the host answers")
 
 
 def about_updates(updates: UpdateSet, found: Outstanding) -> Iterator[Finding]:

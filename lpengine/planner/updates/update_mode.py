@@ -18,6 +18,7 @@ from lpengine.planner.updates.state import (
     PoolState,
     Role,
 )
+from lpengine.planner.updates.tasks import is_movable
 from lpengine.planner.updates.words import FAILURES
 
 NO_ACTION = "No action required"
@@ -182,7 +183,7 @@ def guests_on(host: HostState, kind: Callable[[Guest], bool]) -> Iterator[str]:
         yield f"all guests on {host.name}"
         return
     for guest in host.guests:
-        if not guest.control_domain and kind(guest):
+        if is_movable(guest) and kind(guest):
             yield guest.name
 
 
