@@ -220,6 +220,7 @@ class Difference(StrEnum):
     REFERENCE = "reference"  # what an instruction refers to
     SIZE = "size"  # it ends elsewhere
     CHILD = "child"  # its .cold part
+    CALLEE = "callee"  # a function it calls, which cannot be redirected itself
     CONSTANT = "constant"  # a table or constant that it reads
     TABLE = "table"  # a record of a special section
     NEW = "new"
@@ -249,9 +250,10 @@ class Code:
 class FunctionChange:
     """One function. `name` is the original's, which is what gets redirected; the
     patched build may call it differently (`patched_name`). For a NEW one it is the
-    patched build's and `original` is None; for a GONE one there is no piece. The
-    function begins `entry` bytes into its piece, behind what compilers put in front
-    (`__pfx_`, `__cfi_`).
+    patched build's and `original` is None; where such a one has a `before` it changed
+    too, but cannot be redirected: its callers are. For a GONE one there is no piece.
+    The function begins `entry` bytes into its piece, behind what compilers put in
+    front (`__pfx_`, `__cfi_`).
 
     `has_ftrace_site` is about the original (Linux), `starts_with_endbr` too.
     `exported` says that modules may call it (EXPORT_SYMBOL). `before` and `after`

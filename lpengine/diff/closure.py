@@ -21,6 +21,7 @@ from lpengine.diff.examine import Examination
 from lpengine.diff.names import is_brought, is_static_local
 from lpengine.diff.private import Privacy
 from lpengine.diff.records import TABLES
+from lpengine.diff.redirects import Redirects
 from lpengine.diff.references import Reference, is_call
 from lpengine.diff.sections import SectionKind
 from lpengine.diff.shape import masked
@@ -48,11 +49,12 @@ class Closure:
     """Grows from the changed functions until nothing is missing. `units` are the
     patched build's units that are included, by number, with their piece."""
 
-    def __init__(self, examination: Examination) -> None:
+    def __init__(self, examination: Examination, redirects: Redirects) -> None:
         self._pair = examination
         self._side = examination.new.references
         self._private = Privacy(self._side)
-        self._changed = examination.differing_code
+        self._changed = redirects.redirected
+        self._carried = redirects.carried
         self._texts: dict[tuple[int, bytes], int] = {}
         self._waiting: deque[Unit] = deque()
         self._pieces: list[Piece | None] = []
@@ -183,20 +185,22 @@ class Closure:
         user: Unit | None,
     ) -> tuple[Target, int]:
         original = self._pair.match.original_of(unit)
-        carried = self._is_carried(unit)
+        carried = self._is_brought(unit)
         is_entry = reference.place == unit.entry and unit.role is Role.FUNCTION
         # What is known by its address stays known by it, also to others.
         by_address = is_entry and not called and user is not None
+        by_address = by_address and unit.number not in self._carried
         is_part = unit.number in self._pair.parents
         if original is not None and not is_part and (not carried or by_address):
             place = reference.place - unit.entry
             return self._original(original), place + reference.shift
         return Inside(self._include(unit, why), reference.place), reference.shift
 
-    def _is_carried(self, unit: Unit) -> bool:
+    def _is_brought(self, unit: Unit) -> bool:
         """Whether this code is part of the payload: it changed, is new, is a part of
         something included, or has no name to be found by."""
-        if unit.number in self.places or unit.number in self._changed:
+        number = unit.number
+        if number in self.places or number in self._changed or number in self._carried:
             return True
         parent = self._pair.parents.get(unit.number)
         if parent is not None and parent.number in self.places:

@@ -22,6 +22,7 @@ from lpengine.diff.examine import Examination, Pair
 from lpengine.diff.linemap import LineMap
 from lpengine.diff.listing import code_of, first_row
 from lpengine.diff.object import ObjectFile
+from lpengine.diff.redirects import has_endbr, has_ftrace_site, redirects_of
 from lpengine.diff.rules import boot, data, meaning, shape, symbols, tables
 from lpengine.diff.rules.finding import Case, Found
 from lpengine.diff.sections import SectionKind
@@ -92,7 +93,8 @@ class _Differ:
         self._debug = Debugging(old, new)
         lines = self._debug.lines(options.line_map)
         self._examination = Examination(old, new, lines)
-        self._closure = Closure(self._examination)
+        self._redirects = redirects_of(self._examination, system)
+        self._closure = Closure(self._examination, self._redirects)
 
     def differ(self) -> ObjectChanges:
         self._closure.grow()
@@ -116,7 +118,13 @@ class _Differ:
 
     @cached_property
     def _case(self) -> Case:
-        return Case(self._examination, self._closure, self._system, self._is_module())
+        return Case(
+            self._examination,
+            self._closure,
+            self._redirects,
+            self._system,
+            self._is_module(),
+        )
 
     def _found(self) -> Iterator[Refusal | Note]:
         case = self._case
@@ -185,7 +193,11 @@ class _Differ:
         examination = self._examination
         for unit in examination.old_object.functions:
             pair = examination.by_old.get(unit.number)
-            if pair is not None and pair.new.number not in examination.parents:
+            if pair is None or pair.new.number in examination.parents:
+                continue
+            if pair.new.number in self._redirects.carried:
+                yield self._carried(pair)
+            else:
                 yield self._matched(pair)
         for unit in examination.new_functions:
             yield self._new(unit)
@@ -194,7 +206,7 @@ class _Differ:
 
     def _matched(self, pair: Pair) -> FunctionChange:
         examination = self._examination
-        changed = examination.differing_code.get(pair.new.number)
+        changed = self._redirects.redirected.get(pair.new.number)
         piece = self._closure.places.get(pair.new.number)
         found = FunctionChange(
             pair.old.name,
@@ -205,8 +217,8 @@ class _Differ:
             piece,
             is_global=pair.old.is_global,
             exported=self._is_exported(pair.old),
-            has_ftrace_site=shape.has_ftrace_site(examination, pair.old),
-            starts_with_endbr=shape.has_endbr(examination, pair.old),
+            has_ftrace_site=has_ftrace_site(examination.old, pair.old),
+            starts_with_endbr=has_endbr(examination, pair.old),
         )
         if changed is None:
             return found
@@ -228,12 +240,22 @@ class _Differ:
     def _reason(self, pair: Pair) -> Reason:
         differing = pair.differing
         assert differing
-        if differing.kind is Difference.CHILD:
+        if differing.kind in (Difference.CHILD, Difference.CALLEE):
             return Reason(differing.kind, differing.what)
         before = code_of(self._examination.old.references, pair.old)
         after = code_of(self._examination.new.references, pair.new)
         first = first_row(before, after, (differing.before, differing.after))
         return Reason(differing.kind, differing.what, first)
+
+    def _carried(self, pair: Pair) -> FunctionChange:
+        """A changed function that comes along as if it were new."""
+        assert pair.differing
+        text = f"{pair.differing.what}; its callers are redirected"
+        return replace(
+            self._new(pair.new),
+            reason=Reason(pair.differing.kind, text),
+            before=code_of(self._examination.old.references, pair.old),
+        )
 
     def _new(self, unit: Unit) -> FunctionChange:
         return FunctionChange(

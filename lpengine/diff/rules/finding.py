@@ -9,6 +9,7 @@ from lpengine.diff.changes import Note, Refusal, System
 from lpengine.diff.closure import Closure
 from lpengine.diff.examine import Examination
 from lpengine.diff.match import referrers
+from lpengine.diff.redirects import Redirects
 from lpengine.diff.units import Unit
 
 Found: TypeAlias = Iterator[Refusal | Note]
@@ -21,6 +22,7 @@ class Case:
 
     examination: Examination
     closure: Closure
+    redirects: Redirects
     system: System
     is_module: bool = False
 

@@ -2,20 +2,17 @@
 
 from collections import Counter
 
-from lpengine.arch.x86 import starts_with_endbr
 from lpengine.diff import codes
 from lpengine.diff.changes import Refusal, System
-from lpengine.diff.examine import Examination, Pair
+from lpengine.diff.examine import Pair
 from lpengine.diff.object import ObjectFile
-from lpengine.diff.records import FTRACE_SITES
+from lpengine.diff.redirects import function_size, has_ftrace_site, room_needed
 from lpengine.diff.rules.finding import Case, Found
 from lpengine.diff.sections import SectionKind
 from lpengine.diff.units import Role, Unit
 
-_JUMP, _ENDBR = 5, 4
 # Mapped where a payload is not, or run before there is anything to call.
 _ENTRY = (".text.entry", ".entry.text", ".text.kexec", ".text..__x86", ".text.header")
-_ENTRY_CALLS = ("__fentry__", "mcount")
 _REMEDY = "assembly has no redirectable functions here: boot the fixed build"
 
 
@@ -26,8 +23,7 @@ def too_short(case: Case) -> Found:
         return
     for pair in _redirected(case):
         size = function_size(pair.old)
-        padded = has_endbr(case.examination, pair.old)
-        needed = _JUMP + _ENDBR * padded
+        needed = room_needed(case.examination, pair.old)
         if 0 < size < needed:
             yield Refusal(
                 codes.TOO_SHORT,
@@ -44,7 +40,7 @@ def no_ftrace_site(case: Case) -> Found:
     if case.system is not System.LINUX:
         return
     for pair in _redirected(case):
-        if not has_ftrace_site(case.examination, pair.old):
+        if not has_ftrace_site(case.examination.old, pair.old):
             yield Refusal(
                 codes.NOT_PATCHABLE,
                 "no-ftrace-site",
@@ -106,29 +102,6 @@ def _assembly(unit: Unit, what: str) -> Refusal:
 def _redirected(case: Case) -> list[Pair]:
     return [
         pair
-        for pair in case.examination.differing_code.values()
+        for pair in case.redirects.redirected.values()
         if pair.old.kind is SectionKind.CODE
     ]
-
-
-def function_size(unit: Unit) -> int:
-    """What the function's symbol says, without what stands in front of it."""
-    symbol = unit.symbol
-    return symbol.size if symbol else 0
-
-
-def has_endbr(examination: Examination, unit: Unit) -> bool:
-    code = examination.old_object.bytes_of(unit)
-    return starts_with_endbr(code[unit.entry : unit.entry + _ENDBR])
-
-
-def has_ftrace_site(examination: Examination, unit: Unit) -> bool:
-    """Whether ftrace can be had to redirect this function of the original."""
-    records = examination.old.by_owner.get(unit.number, ())
-    if any(record.section in FTRACE_SITES for record in records):
-        return True
-    references = examination.old.references.of(unit)
-    if any(each.name in _ENTRY_CALLS for each in references):
-        return True
-    marks = examination.old_object.marks_of(unit)
-    return any(name in _ENTRY_CALLS for name in marks)
