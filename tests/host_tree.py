@@ -58,6 +58,7 @@ def engine(**remembered: object) -> dict[str, object]:
     return {
         "schema": "lpengine/host-status/1",
         "components": [],
+        "tasks": [],
         "remembered": {
             "versions": [],
             "installed_updates": [],

@@ -42,6 +42,7 @@ host1 = "ssh://root@host1"
 address = "local"
 root = "/srv/host2"
 config = "/srv/host2/host.toml"
+signers = "/srv/signers"
 components = {xen = "emulated:/srv/host2/xen"}
 
 [pools.lab.hosts]
@@ -60,6 +61,7 @@ def test_everything_that_can_be_said() -> None:
                 "local",
                 "/srv/host2",
                 "/srv/host2/host.toml",
+                "/srv/signers",
                 {"xen": "emulated:/srv/host2/xen"},
             ),
         ),

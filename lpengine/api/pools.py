@@ -100,6 +100,7 @@ def install_pools(
     opener: Opener = open_host,
     installer: Installer = install_there,
     side_by_side: int = SIDE_BY_SIDE,
+    poll: float = 2.0,
 ) -> FleetOutcome:
     """Carry a plan out, pools side by side. Where a run with the same updates was
     stopped, it goes on. A pool that is not as in the plan `saved` is left alone."""
@@ -117,6 +118,7 @@ def install_pools(
             notify,
             opener,
             installer,
+            poll,
         )
         return roll_out(
             context,

@@ -8,7 +8,7 @@ from lpengine.hosts import HostError
 from lpengine.planner.plan import Verdict
 from lpengine.planner.updates.plan import FleetPlan, PoolPlan
 from lpengine.pool.context import Cancelled
-from lpengine.pool.outcome import FleetOutcome, PoolOutcome
+from lpengine.pool.outcome import FleetOutcome, PoolOutcome, Status
 from lpengine.report.pool_documents import PoolStatusDocument
 
 _UNREACHABLE = "LP-ENV-601"
@@ -49,7 +49,10 @@ def of_outcome(outcome: FleetOutcome) -> int:
 
 def of_pool(pool: PoolOutcome) -> int:
     if pool.error is not None:
-        return of_error(pool.error)
+        refused = pool.status is Status.REFUSED or not isinstance(
+            pool.error, RefusedError
+        )
+        return of_error(pool.error) if refused else exits.STOPPED
     if any(host.failed for host in pool.hosts):
         return exits.MEMORY_FAILED
     if any(host.left or host.closed for host in pool.hosts):
@@ -66,10 +69,7 @@ def of_status(document: PoolStatusDocument) -> int:
     hosts = [host for pool in document.pools for host in pool.hosts]
     if any(host.silent for host in hosts):
         return exits.UNREACHABLE
-    left = any(
-        any(host.pending.values()) or host.requiring_reboot or not host.enabled
-        for host in hosts
-    )
+    left = any(host.left or not host.enabled for host in hosts)
     return exits.TASKS_PENDING if left else exits.DONE
 
 

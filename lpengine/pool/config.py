@@ -51,12 +51,14 @@ class ToolstackKind(StrEnum):
 class HostConfig:
     """`address` is the host's URI; `root` and `config` are for hosts that are not a
     machine of their own: where their files are, and what lpengine there is told of
-    them. `components` names targets of components, where those differ."""
+    them. `components` names targets of components, where those differ. `signers` is the
+    file there that says who may sign updates, "" for the host's usual one."""
 
     name: str
     address: str
     root: str = ""
     config: str = ""
+    signers: str = ""
     components: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -119,6 +121,7 @@ class _Host(_Part, kw_only=True):
     address: str
     root: str = ""
     config: str = ""
+    signers: str = ""
     components: dict[str, str] = {}
 
 
@@ -212,7 +215,9 @@ class _Reader:
             check_uri(part.address)
         except UsageError as error:
             raise self._wrong((*at, "address"), error.message, error.hint) from None
-        return HostConfig(name, part.address, part.root, part.config, part.components)
+        return HostConfig(
+            name, part.address, part.root, part.config, part.signers, part.components
+        )
 
     def command(self, at: Sequence[str], found: object) -> Command:
         if at[-1] not in ACTIONS:

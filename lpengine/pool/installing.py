@@ -92,6 +92,7 @@ def options(
     words += ["--live-patching", "automatic" if plan.apply else "disabled"]
     words += ["--retry-crashed"] if policy.retry_crashed else []
     words += ["--any-time"] if policy.any_time else []
+    words += ["--signers", config.signers] if config.signers else []
     return (*words, *config.place.options)
 
 

@@ -44,10 +44,10 @@ class PoolRun:
             self._undo()
         except Cancelled as stopped:
             status, error = Status.CANCELLED, self._undone(stopped)
-        except RefusedError as refused:
-            status, error = Status.REFUSED, self._undone(refused)
         except LpengineError as failure:
             status, error = Status.FAILED, failure
+            if isinstance(failure, RefusedError) and not self._has_acted():
+                status, error = Status.REFUSED, self._undone(failure)
         if self._is_finished(status):
             ending = Line(Kind.POOL_ENDED, pool=self._plan.pool, detail=status)
             self._context.record.write(ending)
@@ -124,7 +124,10 @@ class PoolRun:
         if self._outstanding():
             return False
         stopped = status in (Status.FAILED, Status.CANCELLED)
-        return not (stopped and self._context.record.hosts_of(self._plan.pool))
+        return not (stopped and self._has_acted())
+
+    def _has_acted(self) -> bool:
+        return bool(self._context.record.hosts_of(self._plan.pool))
 
     def _outcomes(self) -> tuple[HostOutcome, ...]:
         skipped = (HostOutcome(one.host, Status.SKIPPED) for one in self._plan.hosts)

@@ -177,8 +177,9 @@ class RunningRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HostStatusRow(msgspec.Struct, frozen=True, kw_only=True):
-    """`updates` are those on its disk; `pending` has tasks by level, `failed` the
-    components whose live patch failed; `silent` says why it could not be looked at."""
+    """`updates` are those on its disk; `left` remains to be done, and `pending` has
+    what is remembered as such by level, not reduced. `failed` are the components whose
+    live patch failed; `silent` says why the host could not be looked at."""
 
     host: str
     role: str
@@ -188,8 +189,8 @@ class HostStatusRow(msgspec.Struct, frozen=True, kw_only=True):
     boot_id: str
     components: list[RunningRow]
     updates: list[str]
+    left: list[HostTaskRow]
     pending: dict[str, list[str]]
-    requiring_reboot: list[str]
     failed: list[str]
     silent: str
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 from lpengine.errors import LpengineError
-from lpengine.package.model import Level
+from lpengine.package.model import Task
 from lpengine.planner.plan import Verdict
+from lpengine.planner.updates.pending import shown
 from lpengine.planner.updates.plan import (
     ComponentPlan,
     Fix,
@@ -13,7 +14,8 @@ from lpengine.planner.updates.plan import (
     PoolPlan,
     Precheck,
 )
-from lpengine.planner.updates.state import HostState, Pending
+from lpengine.planner.updates.precedence import LEVELS
+from lpengine.planner.updates.state import NOTHING_PENDING, HostState, Pending
 from lpengine.pool.gather import Observed
 from lpengine.pool.outcome import FleetOutcome, HostOutcome, PoolOutcome
 from lpengine.report import pool_documents as d
@@ -127,8 +129,7 @@ def fix_row(fix: Fix) -> d.FixRow:
 
 
 def pending_lists(pending: Pending) -> dict[str, list[str]]:
-    levels = (Level.MANDATORY, Level.RECOMMENDED, Level.FULL)
-    return {level.value: [str(one) for one in pending.at(level)] for level in levels}
+    return {level.value: [str(one) for one in pending.at(level)] for level in LEVELS}
 
 
 def install_document(
@@ -214,11 +215,29 @@ def host_status_row(observed: Observed, host: HostState) -> d.HostStatusRow:
         boot_id=host.boot_id,
         components=[running_row(one, host) for one in (seen.builds if seen else ())],
         updates=sorted(host.installed_updates),
+        left=task_rows(left_on(observed, host)),
         pending=pending_lists(host.pending),
-        requiring_reboot=sorted(host.updates_requiring_reboot),
         failed=sorted(host.failed),
         silent=message_of(silent),
     )
+
+
+def left_on(observed: Observed, host: HostState) -> tuple[HostTask, ...]:
+    """What its own lpengine says, which knows what its updates are about, and what a
+    toolstack remembers; where it has no lpengine, all that anybody does."""
+    seen = observed.seen.get(host.name)
+    pending, found = host.pending, []
+    if seen is not None and seen.left is not None:
+        found = [*seen.left]
+        known = observed.managed.host(seen.uuid) if observed.managed else None
+        pending = known.pending if known else NOTHING_PENDING
+    elif host.updates_requiring_reboot:
+        found = [HostTask(Task.REBOOT_HOST)]
+    remembered = shown(pending)
+    found += [
+        HostTask(task, "", level) for level in LEVELS for task in remembered.at(level)
+    ]
+    return tuple({(one.task, one.target): one for one in reversed(found)}.values())
 
 
 def running_row(build: Build, host: HostState) -> d.RunningRow:

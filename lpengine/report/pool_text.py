@@ -1,6 +1,6 @@
 """Plans, outcomes and states of pools as lines and rows for people."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lpengine.package.model import Level, Task
 from lpengine.planner.findings import Finding
@@ -296,14 +296,7 @@ def status_rows(pool: PoolStatusRow) -> Iterator[tuple[str, ...]]:
 
 
 def pending_text(host: HostStatusRow) -> str:
-    tasks: Iterable[str] = dict.fromkeys(
-        task
-        for level in ("mandatory", "recommended", "full")
-        for task in host.pending[level]
-    )
-    found = [*tasks]
-    if host.requiring_reboot and Task.REBOOT_HOST not in found:
-        found.append(Task.REBOOT_HOST)
+    found = [f"{one.task} {one.target}".rstrip() for one in host.left]
     if not host.enabled:
         found.append("enable_host")
     return ", ".join(found) or "-"

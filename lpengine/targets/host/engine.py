@@ -14,6 +14,7 @@ import msgspec
 from lpengine.errors import InconclusiveError
 from lpengine.hosts import Completed, Host, LocalHost
 from lpengine.package.model import Level, Task, Version
+from lpengine.planner.updates.plan import HostTask
 from lpengine.planner.updates.state import Crash, Pending
 from lpengine.targets.host.builds import Build
 from lpengine.targets.host.remembered import Remembered
@@ -21,7 +22,7 @@ from lpengine.targets.host.remembered import Remembered
 PROGRAM = "lpengine"
 HERE: tuple[str, ...] = (sys.executable, "-m", PROGRAM)
 NO_SUCH_PROGRAM = 127
-_QUICK = timedelta(minutes=3)
+_QUICK = timedelta(minutes=5)
 # Statuses with which `status` and `clear` say how things are.
 _NOTHING_LEFT, _TASKS_LEFT = 0, 20
 
@@ -54,10 +55,12 @@ OWN = Place()
 
 @dataclass(frozen=True)
 class Told:
-    """What a host's lpengine says of it: `builds` by component."""
+    """What a host's lpengine says of it: `builds` by component, and in `left` what the
+    updates on it leave to be done."""
 
     remembered: Remembered
     builds: Mapping[str, Build]
+    left: tuple[HostTask, ...] = ()
 
 
 def ask_status(host: Host, place: Place = OWN) -> Told | None:
@@ -144,6 +147,7 @@ class _Component(msgspec.Struct):
 
 class _Status(msgspec.Struct, tag_field="schema", tag="lpengine/host-status/1"):
     components: list[_Component]
+    tasks: list[HostTask]
     remembered: _Remembered
 
 
@@ -172,6 +176,7 @@ def told(status: _Status) -> Told:
             closed_until=found.closed_until,
         ),
         {one.component: build(one) for one in status.components},
+        tuple(status.tasks),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from lpengine.errors import InconclusiveError
 from lpengine.hosts import Host
 from lpengine.package.model import KERNEL, XEN
+from lpengine.planner.updates.plan import HostTask
 from lpengine.planner.updates.state import HostState
 from lpengine.targets.host.answers import Answers, ask
 from lpengine.targets.host.builds import Build, Builds, builds, running
@@ -17,12 +18,14 @@ from lpengine.targets.host.remembered import NOTHING_REMEMBERED, Remembered
 @dataclass(frozen=True)
 class Seen:
     """A look at a host: `state` is what decisions are made of, `builds` how each
-    component was found, `uuid` what a toolstack calls the host ("" for none)."""
+    component was found, `uuid` what a toolstack calls the host ("" for none). `left` is
+    what the host's own lpengine says is left to be done, None where it has none."""
 
     state: HostState
     builds: tuple[Build, ...] = ()
     uuid: str = ""
     system: str = ""
+    left: tuple[HostTask, ...] | None = None
 
 
 def look(host: Host, name: str, place: Place = OWN) -> Seen:
@@ -37,6 +40,7 @@ def look(host: Host, name: str, place: Place = OWN) -> Seen:
         found.running,
         inventory(answers).get("INSTALLATION_UUID", ""),
         system_of(answers),
+        told.left if told else None,
     )
 
 

@@ -1,0 +1,200 @@
+"""Pools of emulated hosts, each updated by the real `lpengine install`: what runs in
+their machines, what is on their disks, and what remains."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from lpengine.api import pools as api
+from lpengine.cli import pool_verdicts
+from lpengine.elf import open_image
+from lpengine.package.model import Level, Task
+from lpengine.pool.outcome import FleetOutcome, HostOutcome, Status
+from lpengine.report import pool_shapes, pool_text
+from lpengine.report.documents import to_json
+from tests.in_process import InProcess
+from tests.site_cases import TOOL, EmulatedHost, Workshop
+
+REBOOT = {Level.RECOMMENDED: ("reboot_host",)}
+HYPERVISOR = "/boot/hypervisor"
+# The machine is made anew from the image that is on the disk, as firmware would.
+BOOT = """\
+set -e
+rm -rf "$1/machine" "$1/run"
+if cmp -s "$1/boot/hypervisor" "$2"; then cp -r "$3" "$1/machine"
+else cp -r "$4" "$1/machine"; fi
+tr 0-9a-f 1-9a-f0 <"$1/proc/sys/kernel/random/boot_id" >"$1/id"
+mv "$1/id" "$1/proc/sys/kernel/random/boot_id"
+"""
+
+
+class Fleet:
+    """Two pools of two hosts each."""
+
+    def __init__(self, workshop: Workshop, directory: Path) -> None:
+        self.workshop, self.directory = workshop, directory
+        self.hosts = {
+            f"host{n}": EmulatedHost(workshop, directory / f"host{n}")
+            for n in range(1, 5)
+        }
+        (directory / "boot.sh").write_text(BOOT)
+
+    def configure(self, settings: Mapping[str, str] | None = None) -> None:
+        """`settings` are lines for a pool."""
+        images = self.workshop.machines
+        words = (self.workshop.fixed_image, images[self.workshop.fixed_image])
+        line = " ".join(map(str, (*words, images[self.workshop.image])))
+        text = ""
+        for pool, names in (("one", ("host1", "host2")), ("two", ("host3", "host4"))):
+            text += f"[pools.{pool}]\n{(settings or {}).get(pool, '')}\n"
+            text += f"[pools.{pool}.commands]\n"
+            text += f'reboot_host = "sh {self.directory}/boot.sh {{root}} {line}"\n'
+            text += f"[pools.{pool}.hosts]\n"
+            for name in names:
+                root = self.hosts[name].root
+                text += (
+                    f'{name} = {{address = "local", root = "{root}", '
+                    f'signers = "{self.workshop.signers}", '
+                    f'components = {{xen = "emulated:{root}/machine"}}}}\n'
+                )
+        (self.directory / "pool.toml").write_text(text)
+
+    @property
+    def wanted(self) -> api.Wanted:
+        return api.Wanted(
+            self.directory / "pool.toml",
+            signers=self.workshop.signers,
+            opener=lambda _: InProcess(),
+        )
+
+    def plan(self, *bundles: Path) -> api.Draft:
+        return api.plan_pools(bundles, self.wanted)
+
+    def install(self, *bundles: Path) -> FleetOutcome:
+        return api.install_pools(
+            self.plan(*bundles), opener=self.wanted.opener, poll=0.01
+        )
+
+    def left(self) -> dict[str, str]:
+        """What `pool status` says remains to be done, by host."""
+        document = pool_shapes.status_document(api.pool_status(self.wanted))
+        return {
+            host.host: pool_text.pending_text(host)
+            for pool in document.pools
+            for host in pool.hosts
+        }
+
+
+@pytest.fixture
+def fleet(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    monkeypatch.setenv("LPENGINE_STATE_DIR", str(tmp_path / "state"))
+    fleet = Fleet(workshop, tmp_path)
+    fleet.configure()
+    return fleet
+
+
+def hotfix(workshop: Workshop, source: str = "extra_version") -> Path:
+    files = {TOOL: b"new tool", HYPERVISOR: workshop.fixed_image.read_bytes()}
+    return workshop.update(source=source, files=files, guidance=REBOOT)
+
+
+def outcomes(outcome: FleetOutcome) -> dict[str, HostOutcome]:
+    return {host.host: host for pool in outcome.pools for host in pool.hosts}
+
+
+def test_memory_and_disk_of_all_hosts(fleet: Fleet) -> None:
+    bundle = hotfix(fleet.workshop)
+    assert fleet.plan(bundle).planned.plan.no_action_required
+    outcome = fleet.install(bundle)
+    assert outcomes(outcome) == {
+        name: HostOutcome(name, Status.DONE) for name in fleet.hosts
+    }
+    assert pool_verdicts.of_outcome(outcome) == 0
+    for host in fleet.hosts.values():
+        assert host.running == "+LP1"
+        assert host.read(TOOL) == b"new tool"
+    assert set(fleet.left().values()) == {"-"}
+    assert {pool.status for pool in fleet.install(bundle).pools} == {Status.NOTHING}
+
+
+def test_a_pool_that_reboots_runs_what_is_on_its_disk(fleet: Fleet) -> None:
+    fleet.configure({"one": "live_patching = false"})
+    bundle = hotfix(fleet.workshop)
+    plan = fleet.plan(bundle).planned.plan
+    assert [host.needs_reboot for pool in plan.pools for host in pool.hosts] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    outcome = fleet.install(bundle)
+    assert pool_verdicts.of_outcome(outcome) == 0
+    fixed = open_image(fleet.workshop.fixed_image).build_id
+    for name in ("host1", "host2"):
+        host = fleet.hosts[name]
+        assert host.running == "+FIXED"
+        assert host.applied == ()
+        (build,) = host.status().observed.seen.builds
+        assert build.build_id == fixed
+    assert fleet.hosts["host3"].running == "+LP1"
+    assert set(fleet.left().values()) == {"-"}
+
+
+def test_a_payload_that_does_not_go_on_waits_for_a_reboot(fleet: Fleet) -> None:
+    """Its own hook says no, which nobody can foresee."""
+    bundle = hotfix(fleet.workshop, "veto")
+    for name in ("host1", "host2"):
+        fleet.hosts[name].veto(22)
+    outcome = fleet.install(bundle)
+    assert pool_verdicts.of_outcome(outcome) == 22
+    found = outcomes(outcome)
+    for name in ("host1", "host2"):
+        assert found[name].failed == ("xen",)
+        assert [one.task for one in found[name].left] == [Task.REBOOT_HOST]
+        assert fleet.hosts[name].read(TOOL) == b"new tool"
+        assert fleet.hosts[name].applied == ()
+    assert found["host3"] == HostOutcome("host3", Status.DONE)
+    assert fleet.left() == {
+        "host1": "reboot_host",
+        "host2": "reboot_host",
+        "host3": "-",
+        "host4": "-",
+    }
+
+
+def test_a_host_that_refuses_in_the_middle_of_its_pool(fleet: Fleet) -> None:
+    """What nobody sees from outside: a directory is in the way of a file."""
+    bundle = hotfix(fleet.workshop)
+    tool = fleet.hosts["host2"].root / TOOL[1:]
+    tool.unlink()
+    tool.mkdir()
+    outcome = fleet.install(bundle)
+    assert pool_verdicts.of_outcome(outcome) == 30
+    assert outcome.open
+    found = outcomes(outcome)
+    assert found["host1"].status is Status.DONE
+    assert found["host2"].status is Status.FAILED
+    assert TOOL in str(found["host2"].error)
+    assert found["host4"].status is Status.DONE
+    assert fleet.hosts["host2"].running != "+LP1"
+
+    tool.rmdir()
+    again = fleet.install(bundle)
+    assert again.run == outcome.run
+    assert {one.status for one in outcomes(again).values()} == {Status.DONE}
+    assert fleet.hosts["host2"].running == "+LP1"
+
+
+def test_the_document_of_a_run(fleet: Fleet) -> None:
+    bundle = hotfix(fleet.workshop)
+    draft = fleet.plan(bundle)
+    outcome = api.install_pools(draft, opener=fleet.wanted.opener)
+    document = pool_shapes.install_document(draft.planned, outcome)
+    found = json.loads(to_json(document))
+    assert found["schema"] == "lpengine/pool-install/1"
+    assert not found["open"]
+    assert {host["status"] for pool in found["pools"] for host in pool["hosts"]} == {
+        "done"
+    }
