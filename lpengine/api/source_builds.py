@@ -10,11 +10,14 @@ from lpengine.compile.fix import open_fix
 from lpengine.compile.make import available_cpus
 from lpengine.compile.recognise import open_tree
 from lpengine.compile.toolchain import Toolchain
-from lpengine.compile.tree import Settings
+from lpengine.compile.tree import Settings, Tree
 from lpengine.elf import open_image
-from lpengine.errors import NotFoundError
+from lpengine.elf.kernel import is_kernel, open_kernel
+from lpengine.errors import NotFoundError, UsageError
+from lpengine.patch.linux.modules import Modules
+from lpengine.patch.linux.source import LinuxMaker
 from lpengine.patch.reader import load_patch
-from lpengine.patch.source import SourceOptions, SourceResult
+from lpengine.patch.source import Maker, SourceOptions, SourceResult
 from lpengine.patch.source import build_source as build
 from lpengine.patch.xen.source import XenMaker
 
@@ -32,13 +35,19 @@ def build_source(
     depends: str | Path | None = None,
     replaces: Sequence[str | Path] = (),
     hooks: Mapping[str, str] | None = None,
+    modules: Sequence[str | Path] = (),
+    atomic_replace: bool = False,
+    fan_out: int = 0,
     jobs: int = 0,
     notify: Notify = unheard,
 ) -> SourceResult:
     """Build a source tree with and without patches, and a module of the difference
     for `image`. The tree is only read. `configuration` is a file, by default the
     image's own; `variables` are make's; `jobs` 0 is one for each processor. `hooks`
-    are declared to make up for subjects of refusals."""
+    are declared to make up for subjects of refusals.
+
+    Of Linux: `modules` are files and directories of the kernel's modules, by default
+    those beside the image; `fan_out` is how many objects a fix may touch."""
     options = SourceOptions(
         name=name,
         modinfo=modinfo,
@@ -46,10 +55,22 @@ def build_source(
         replaces=[load_patch(Path(each)) for each in replaces],
         hooks=hooks or {},
     )
+    opened = open_tree(Path(tree), fan_out)
+    maker: Maker
+    if is_kernel(image):
+        _require(opened, "linux", depends or replaces, "what lies below it")
+        kernel = open_kernel(image)
+        found = Modules(kernel, [Path(each) for each in modules])
+        maker = LinuxMaker(kernel, found, options, atomic_replace=atomic_replace)
+        # It is in the text of few objects, and made of more than the sources.
+        variables = {"KERNELRELEASE": kernel.release, **(variables or {})}
+    else:
+        _require(opened, "xen", modules or atomic_replace, "modules, atomic replace")
+        maker = XenMaker(open_image(image), options)
     return build(
-        open_tree(Path(tree)),
+        opened,
         [open_fix(Path(each)) for each in patches],
-        XenMaker(open_image(image), options),
+        maker,
         Settings(
             Toolchain(compiler),
             _read(configuration),
@@ -60,6 +81,16 @@ def build_source(
         options,
         notify,
     )
+
+
+def _require(tree: Tree, format: str, foreign: object, what: str) -> None:
+    """UsageError for a tree of another system than the image, or options of one."""
+    if tree.format != format:
+        raise UsageError(
+            f"{tree.root} is a tree for {tree.format}, the image is for {format}"
+        )
+    if foreign:
+        raise UsageError(f"modules for {format} know nothing of {what}")
 
 
 def _read(configuration: str | Path | None) -> bytes:

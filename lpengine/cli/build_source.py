@@ -7,6 +7,7 @@ import click
 from lpengine.api import source_builds as api
 from lpengine.cli import exits
 from lpengine.cli.build_options import (
+    ATOMIC,
     COMPILER,
     DEPENDS,
     IMAGE,
@@ -17,6 +18,7 @@ from lpengine.cli.build_options import (
 )
 from lpengine.cli.options import JSON, parse_pairs
 from lpengine.compile import cache
+from lpengine.compile.linux_tree import LinuxTree
 from lpengine.diff.changes import Verdict
 from lpengine.report import change_shapes as shapes
 from lpengine.report.build_progress import BuildProgress
@@ -76,6 +78,22 @@ PATH = click.Path(path_type=Path)
     "May be repeated.",
 )
 @click.option(
+    "--module",
+    "modules",
+    multiple=True,
+    type=PATH,
+    metavar="KO|DIRECTORY",
+    help="Linux: a module that may be patched or used, or where they lie; by default "
+    "those installed beside the image. May be repeated.",
+)
+@ATOMIC
+@click.option(
+    "--fan-out",
+    type=click.IntRange(1),
+    help="Linux: how many objects a changed header may let be compiled.  [default: "
+    f"{LinuxTree.most_objects}]",
+)
+@click.option(
     "--hook",
     "hooks",
     multiple=True,
@@ -100,6 +118,9 @@ def build_source(
     jobs: int | None,
     depends: Path | None,
     replaces: tuple[Path, ...],
+    modules: tuple[Path, ...],
+    atomic_replace: bool,
+    fan_out: int | None,
     hooks: tuple[str, ...],
     report: Path | None,
     modinfo: tuple[str, ...],
@@ -108,8 +129,9 @@ def build_source(
     """Turn a source fix into a module for the image that runs, or say why not.
 
     The tree is built once as it is, which takes minutes, and kept; then, with the
-    fix, only what that touches. Before anything is trusted the original objects are
-    compared with the image, function by function. What cannot be a live patch is
+    fix, only what that touches. A kernel is never built, only the objects that the fix
+    touches, twice. Before anything is trusted the original objects are compared with
+    the image and its modules, function by function. What cannot be a live patch is
     refused with its cause.
 
     Exit code 0: the module is written; 10: refused; 15: the image is not affected,
@@ -127,6 +149,9 @@ def build_source(
         depends=depends,
         replaces=replaces,
         hooks=dict(parse_pairs(hooks, "--hook")),
+        modules=modules,
+        atomic_replace=atomic_replace,
+        fan_out=fan_out or 0,
         jobs=jobs or 0,
         notify=BuildProgress(),
     )

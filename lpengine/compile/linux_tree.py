@@ -125,7 +125,7 @@ class LinuxTree:
                 flags = f"{_FLAGS} -fdebug-prefix-map={copy}=."
                 self._make(copy, [*_PREPARED, *targets], settings, notify, flags)
         return tuple(
-            ObjectPair(each.path, base / each.target, work / each.target)
+            ObjectPair(each.path, base / each.target, work / each.target, each.module)
             for each in entries
         )
 

@@ -15,11 +15,12 @@ from lpengine.compile.toolchain import Toolchain
 class ObjectPair:
     """One object from the original and from the fixed source. `name` is its path in
     the tree; `original` is None for an object that the fix adds, `patched` for one
-    that it removes."""
+    that it removes. `module` is the Linux module that it becomes part of, if any."""
 
     name: str
     original: Path | None
     patched: Path | None
+    module: str = ""
 
     @property
     def differs(self) -> bool:

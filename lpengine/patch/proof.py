@@ -15,24 +15,16 @@ from typing import Protocol
 from lpengine.arch import x86
 from lpengine.elf import Image, Relocation, Section, Symbol
 from lpengine.elf.constants import (
-    R_X86_64_32,
-    R_X86_64_32S,
-    R_X86_64_64,
     R_X86_64_PC32,
     R_X86_64_PLT32,
     SHF_MERGE,
     SHF_STRINGS,
+    STB_WEAK,
     STT_SECTION,
 )
 from lpengine.errors import ElfError
+from lpengine.patch.relaxed import WIDTHS, Field, align
 
-_WIDTHS = {
-    int(R_X86_64_64): 8,
-    int(R_X86_64_PC32): 4,
-    int(R_X86_64_PLT32): 4,
-    int(R_X86_64_32): 4,
-    int(R_X86_64_32S): 4,
-}
 _RELATIVE = (R_X86_64_PC32, R_X86_64_PLT32)
 # What nearly always follows the field of a reference relative to the next
 # instruction.
@@ -72,6 +64,7 @@ class Kind(StrEnum):
     REFERENCE = "reference"
     CONSTANT = "constant"
     TEXT = "text"
+    LAYOUT = "layout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +166,11 @@ class _Prover:
                 self._accept(symbol, fitting[0])
             elif fitting:
                 doubtful.append((symbol, fitting))
-            if all(trial.kind for trial in trials):
+            # Of a weak function another object may have the one that is used.
+            overridden = symbol.binding == STB_WEAK and not fitting
+            if all(trial.kind for trial in trials) and not overridden:
                 differences.append(self._difference(symbol, fitting or trials))
+        self._follow_data()
         for symbol, trials in doubtful:
             self._decide(symbol, trials)
         return Proof(
@@ -217,32 +213,39 @@ class _Prover:
 
     def _try(self, symbol: Symbol, spot: Spot) -> _Trial:
         trial = _Trial(spot.address)
-        if spot.size and spot.size != symbol.size:
-            return trial.fail(
-                Kind.SIZE, f"{symbol.size} bytes, in the image {spot.size}"
-            )
         start = symbol.value
-        ours = bytearray(
-            self._section_data(symbol.section_index)[start : start + symbol.size]
-        )
+        ours = self._section_data(symbol.section_index)[start : start + symbol.size]
         try:
-            theirs = bytearray(self._running.read(spot.address, symbol.size))
+            theirs = self._running.read(spot.address, spot.size or symbol.size)
         except ElfError:
             return trial.fail(Kind.ABSENT, f"nothing at {spot.address:#x}")
-        linked = bytes(theirs)
-        records = tuple(self._records(symbol))
-        for record in records:
-            at, width = record.offset - start, _WIDTHS.get(record.type, 4)
-            ours[at : at + width] = theirs[at : at + width] = bytes(width)
-        if ours != theirs:
-            return trial.fail(
-                Kind.CODE, _shown(bytes(ours), bytes(theirs), symbol.value)
-            )
-        for record in records:
-            self._refer(trial, symbol, record, linked)
+        fields = self._fields(symbol, ours, theirs)
+        if fields is None:
+            if len(ours) != len(theirs):
+                evidence = f"{len(ours)} bytes, in the image {len(theirs)}"
+                return trial.fail(Kind.SIZE, evidence)
+            return trial.fail(Kind.CODE, self._shown(symbol, ours, theirs))
+        for each in fields:
+            self._refer(trial, each, theirs)
             if not trial.fits:
                 break
         return trial
+
+    def _fields(
+        self, symbol: Symbol, ours: bytes, theirs: bytes
+    ) -> Sequence[Field] | None:
+        """Where the image's code has what ours refers to; None where the code is not
+        the same."""
+        records = tuple(self._records(symbol))
+        start = symbol.value
+        if _masked(ours, records, start) == _masked(theirs, records, start):
+            return [Field(each, each.offset - start) for each in records]
+        return align(ours, theirs, records, start)
+
+    def _shown(self, symbol: Symbol, ours: bytes, theirs: bytes) -> str:
+        records, start = tuple(self._records(symbol)), symbol.value
+        masked = _masked(ours, records, start), _masked(theirs, records, start)
+        return _shown(masked[0], masked[1], start)
 
     def _records(self, symbol: Symbol) -> Iterator[Relocation]:
         end = symbol.value + symbol.size
@@ -250,18 +253,53 @@ class _Prover:
             if symbol.value <= record.offset < end:
                 yield record
 
-    def _refer(
-        self, trial: _Trial, owner: Symbol, record: Relocation, linked: bytes
-    ) -> None:
-        """What a field's value says of the symbol that it refers to."""
-        width = _WIDTHS.get(record.type)
-        if width is None:
+    def _follow_data(self) -> None:
+        """Learn from data, too, where things are: a table of handlers tells which of
+        many functions that are alike are its own."""
+        for symbol in self._symbols:
+            if symbol.in_section and not symbol.is_local and symbol.name:
+                spots = self._running.named(symbol.name)
+                if len(spots) == 1 and not self._is_merged(symbol.section_index):
+                    base = spots[0].address - symbol.value
+                    self._bases.setdefault(symbol.section_index, base)
+        followed: set[int] = set()
+        while waiting := self._bases.keys() - followed:
+            for index in sorted(waiting):
+                self._follow(index)
+            followed |= waiting
+
+    def _follow(self, index: int) -> None:
+        section = self._image.sections[index]
+        if section.executable or section.zero_filled:
             return
-        at = record.offset - owner.value
-        value = int.from_bytes(linked[at : at + width], "little", signed=True)
-        if record.type in _RELATIVE:
-            value += trial.address + at
-        address = (value - record.addend) & _ADDRESSES
+        for record in self._section_relocations(index):
+            symbol = self._symbols[record.symbol_index]
+            place = self._bases[index] + record.offset
+            if not symbol.in_section or self._is_merged(symbol.section_index):
+                continue
+            try:
+                linked = self._running.read(place, WIDTHS.get(record.type, 0))
+            except ElfError:
+                continue
+            address = _referred(record, place, linked)
+            if address is not None:
+                base = address - symbol.value
+                self._bases.setdefault(symbol.section_index, base)
+
+    def _is_merged(self, index: int) -> bool:
+        return bool(self._image.sections[index].flags & SHF_MERGE)
+
+    def _refer(self, trial: _Trial, field: Field, linked: bytes) -> None:
+        """What a field's value says of the symbol that it refers to."""
+        record, at = field.record, field.at
+        width = WIDTHS.get(record.type, 0)
+        address = _referred(record, trial.address + at, linked[at : at + width])
+        if field.target is not None:
+            # From the end of the instruction, as the processor counts.
+            distance = record.addend + WIDTHS[R_X86_64_PC32]
+            address = (trial.address + field.target - distance) & _ADDRESSES
+        if address is None:
+            return
         symbol = self._symbols[record.symbol_index]
         if not symbol.in_section:
             self._refer_by_name(trial, symbol, address)
@@ -335,6 +373,26 @@ def _of_file(spots: Sequence[Spot], symbol: Symbol) -> Sequence[Spot]:
         return spots
     same = [spot for spot in spots if spot.file == symbol.file]
     return same or [spot for spot in spots if not spot.file]
+
+
+def _masked(code: bytes, records: Sequence[Relocation], start: int) -> bytes:
+    """The code without what a linker fills in."""
+    masked = bytearray(code)
+    for each in records:
+        at, width = each.offset - start, WIDTHS.get(each.type, 4)
+        masked[at : at + width] = bytes(len(masked[at : at + width]))
+    return bytes(masked)
+
+
+def _referred(record: Relocation, place: int, linked: bytes) -> int | None:
+    """The address of the symbol of a record whose field the linker filled in. None
+    for fields that do not tell."""
+    if len(linked) != WIDTHS.get(record.type):
+        return None
+    value = int.from_bytes(linked, "little", signed=True)
+    if record.type in _RELATIVE:
+        value += place
+    return (value - record.addend) & _ADDRESSES
 
 
 def _shown(ours: bytes, theirs: bytes, address: int) -> str:

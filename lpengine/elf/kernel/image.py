@@ -3,6 +3,7 @@
 import re
 import stat
 import struct
+import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import cached_property
@@ -24,6 +25,9 @@ _BANNER = re.compile(rb"Linux version ([^ \0\n]{1,64}) \([^\0]{1,400}\n\0")
 _FEATURES = (
     rb"((?:SMP |preempt |preempt_rt |mod_unload |modversions |RANDSTRUCT_[^ \0]+ )*)"
 )
+_COMPILER = re.compile(r"\(\S*gcc\S* (\([^)]*\) [\d.]+)[,)]")
+_IKCONFIG = re.compile(rb"IKCFG_ST(\x1f\x8b.*?)IKCFG_ED", re.DOTALL)
+_LARGEST_TEXT = 16 << 20
 _ANCHOR = "_stext"
 # A call to __fentry__ comes first in a function, behind endbr64 at most.
 _SITE_WITHIN = 16
@@ -50,6 +54,24 @@ class KernelImage:
     def release(self) -> str:
         """What `uname -r` says."""
         return self._banner[1].decode("utf-8", "backslashreplace")
+
+    @property
+    def compiler(self) -> str:
+        """What gcc leaves in the .comment section of what it compiles, as the banner
+        has it; "" for a kernel by another compiler."""
+        found = _COMPILER.search(self.banner)
+        return f"GCC: {found[1]}" if found else ""
+
+    @property
+    def configuration(self) -> bytes:
+        """The configuration that the kernel carries (CONFIG_IKCONFIG), else nothing."""
+        found = _IKCONFIG.search(self._read_only)
+        if found is None:
+            return b""
+        try:
+            return zlib.decompressobj(wbits=31).decompress(found[1], _LARGEST_TEXT)
+        except zlib.error as error:
+            raise InputError(f"{self.path}: its configuration: {error}") from error
 
     @cached_property
     def version(self) -> tuple[int, int]:

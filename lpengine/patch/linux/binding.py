@@ -22,11 +22,17 @@ Owner: TypeAlias = RunningKernel | RunningModule
 
 @dataclass(frozen=True)
 class Bound:
-    """What changed in one object, and where its original is in the code of `owner`."""
+    """What changed in one object, and where its original is in the running code."""
 
     changes: ObjectChanges
     proof: Proof
-    owner: Owner
+
+    @property
+    def owner(self) -> Owner:
+        """The kernel or module that the object is part of."""
+        owner = self.proof.running
+        assert isinstance(owner, RunningKernel | RunningModule)
+        return owner
 
     @property
     def module(self) -> ModuleFile | None:

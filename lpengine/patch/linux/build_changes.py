@@ -5,37 +5,16 @@ import dataclasses
 from collections.abc import Sequence
 
 from lpengine.diff.changes import PieceKind
-from lpengine.elf import Image
 from lpengine.elf.kernel import KernelImage
 from lpengine.errors import BuildError
 from lpengine.patch.built import Built
 from lpengine.patch.linux import layout
 from lpengine.patch.linux.abi import ModuleAbi, module_abi
-from lpengine.patch.linux.binding import Binder, Bound, Owner
+from lpengine.patch.linux.binding import Binder, Bound
 from lpengine.patch.linux.compose import Composer, Modinfo
 from lpengine.patch.linux.gathering import gather
 from lpengine.patch.linux.module_file import ModuleFile
-from lpengine.patch.linux.running import RunningKernel, RunningModule
 from lpengine.patch.linux.target import LiveTarget
-from lpengine.patch.proof import Proof, prove
-
-
-def running_code(kernel: KernelImage, modules: Sequence[ModuleFile]) -> list[Owner]:
-    """The kernel and its modules, to prove objects against. BuildError for a module
-    of another kernel."""
-    for module in modules:
-        module.require_vermagic(kernel.vermagic)
-    return [RunningKernel(kernel), *map(RunningModule, modules)]
-
-
-def prove_somewhere(
-    name: str, original: Image, owners: Sequence[Owner]
-) -> tuple[Proof, Owner]:
-    """Hold an object against all of the running code: the proof against that which
-    has most of its functions, and whose code that is."""
-    proofs = [prove(name, original, owner) for owner in owners]
-    best = max(range(len(proofs)), key=lambda n: len(proofs[n].functions))
-    return proofs[best], owners[best]
 
 
 def build_changes(

@@ -31,8 +31,18 @@ class ModuleFile:
     @property
     def name(self) -> str:
         """As the kernel calls it."""
-        plain = Path(self.path).name.partition(".")[0].replace("-", "_")
-        return self._modinfo.get("name", plain)
+        return self._modinfo.get("name", module_name(Path(self.path)))
+
+    @property
+    def btf(self) -> bytes:
+        """What it says of types that the kernel does not have, if anything."""
+        section = self.image.section(".BTF")
+        return self.image.section_data(section) if section else b""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names of the modules whose exports it uses."""
+        return tuple(filter(None, self._modinfo.get("depends", "").split(",")))
 
     @property
     def build_id(self) -> str:
@@ -160,6 +170,11 @@ class ModuleFile:
             place = symbol.value + record.addend
             sites.setdefault(symbol.section_index, []).append(place)
         return sites
+
+
+def module_name(path: Path) -> str:
+    """What the kernel calls a module that is in such a file."""
+    return path.name.partition(".")[0].replace("-", "_")
 
 
 def open_module(path: Path | str) -> ModuleFile:
