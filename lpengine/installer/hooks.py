@@ -7,7 +7,7 @@ it; afterwards its failure is only said.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -78,7 +78,7 @@ def run_hook(path: Path, event: Event, document: bytes, patience: float) -> Hook
     return HookRun(event, name)
 
 
-def vetoed(runs: list[HookRun]) -> RefusedError | None:
+def vetoed(runs: Sequence[HookRun]) -> RefusedError | None:
     """The refusal that a hook stands for; None where none has vetoed."""
     for run in runs:
         if run.error and run.event.vetoes:

@@ -1,10 +1,16 @@
 """Updates put onto this host: disk first, then memory, then looked at again."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from lpengine.engine.interruptions import interruptions_held
 from lpengine.engine.run import line
-from lpengine.errors import NotFoundError, StalePlanError, StuckError
+from lpengine.errors import (
+    NotFoundError,
+    RefusedError,
+    StalePlanError,
+    StuckError,
+)
 from lpengine.installer import disk_half
 from lpengine.installer.aftermath import (
     Ending,
@@ -13,7 +19,7 @@ from lpengine.installer.aftermath import (
     nothing,
     rolled_back,
 )
-from lpengine.installer.hooks import Event
+from lpengine.installer.hooks import Event, HookRun, run_hooks, vetoed
 from lpengine.installer.intent import Intent, guidance_of
 from lpengine.installer.memory import put_on
 from lpengine.installer.modules import kept_modules, module_bytes, name_of
@@ -47,6 +53,7 @@ def install(
     and what `recover` raises; then nothing was changed."""
     with HostJournal(site.state) as journal, journal.lock("install"):
         recovered = recover(site, journal, notify)
+        asked = ask_hooks(site, journal, [bundle.update.id for bundle in bundles])
         prepared = prepare(site, journal, bundles, request)
         if request.expect and request.expect != prepared.id:
             raise StalePlanError(
@@ -55,12 +62,29 @@ def install(
             )
         if prepared.verdict is Verdict.REFUSED:
             return Installation(prepared, None, recovered)
-        work = Work(site, journal, prepared, bundles, request, signers, notify)
+        work = Work(site, journal, prepared, bundles, request, signers, notify, asked)
         return Installation(prepared, work.carry_out(), recovered)
 
 
+def ask_hooks(
+    site: Site, journal: HostJournal, updates: Sequence[str]
+) -> list[HookRun]:
+    """Whether anything is to be planned at all. A veto is kept as a run of its own."""
+    asked = run_hooks(
+        site, Event.PRE_PLAN, {"action": "install", "updates": list(updates)}
+    )
+    refusal = vetoed(asked)
+    if refusal is not None:
+        id = journal.begin_run("install", updates, site.boot_id)
+        with suppress(RefusedError):
+            HostRun(site, journal, id, site.boot_id).record(asked)
+        journal.end_run(id, RunStatus.ROLLED_BACK, refusal.message)
+        raise refusal
+    return asked
+
+
 class Work:
-    """One plan being carried out."""
+    """One plan being carried out, after the hooks in `asked` were."""
 
     def __init__(
         self,
@@ -71,7 +95,9 @@ class Work:
         request: Request,
         signers: Mapping[str, str],
         notify: Notify,
+        asked: Sequence[HookRun] = (),
     ) -> None:
+        self.asked = asked
         self.site = site
         self.journal = journal
         self.prepared = prepared
@@ -92,6 +118,7 @@ class Work:
             return nothing(self.site, self.prepared)
         run = self._begin()
         try:
+            run.record(self.asked)
             run.hooks(Event.PRE_APPLY, about(self.prepared))
             for bundle in self.wanted:
                 disk_half.put_on(run, bundle)

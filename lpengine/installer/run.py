@@ -1,6 +1,6 @@
 """A run on this host under way: every step is in its journal before it acts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -85,20 +85,22 @@ class HostRun:
         self.journal.end_trial(trial)
         return None
 
-    def hooks(self, event: Event, about: dict[str, object]) -> list[HookRun]:
+    def hooks(self, event: Event, about: dict[str, object]) -> None:
         """Runs those of an event; raises where one vetoes it."""
-        done = run_hooks(self.site, event, about)
-        for hook in done:
+        self.record(run_hooks(self.site, event, about))
+
+    def record(self, hooks: Sequence[HookRun]) -> None:
+        """Hooks that were run, by name. Raises where one has vetoed it."""
+        for hook in hooks:
             step = HostStep(Deed.HOOK, hook.name)
             index = self.journal.begin_step(self.id, step)
             state = StepState.FAILED if hook.error else StepState.DONE
             self.journal.end_step(self.id, index, state, hook.error)
-            if hook.error and not event.vetoes:
+            if hook.error and not hook.event.vetoes:
                 self.warnings.append(f"hook {hook.name}: {hook.error}")
-        refusal = vetoed(done)
+        refusal = vetoed(hooks)
         if refusal is not None:
             raise refusal
-        return done
 
     def beside(self, action: Callable[[], object]) -> None:
         """Something without which the run is good all the same."""
