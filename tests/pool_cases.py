@@ -151,13 +151,14 @@ class Site:
         *,
         mode: Mode = Mode.AUTOMATIC,
         resolve: bool = False,
+        put_away: Sequence[str] = (),
         cancelled: threading.Event | None = None,
         notify: Notify | None = None,
     ) -> FleetOutcome:
         policy = UpdatePolicy(mode=mode)
         observed, plan = self.plan(updates, policy)
         return self.carry_out(
-            updates, observed, plan, policy, resolve, cancelled, notify
+            updates, observed, plan, policy, resolve, cancelled, notify, put_away
         )
 
     def carry_out(
@@ -169,6 +170,7 @@ class Site:
         resolve: bool = False,
         cancelled: threading.Event | None = None,
         notify: Notify | None = None,
+        put_away: Sequence[str] = (),
     ) -> FleetOutcome:
         names = [pool.pool for pool in plan.pools]
         digests = [one.id for one in updates]
@@ -183,7 +185,7 @@ class Site:
             poll=0.01,
             cancelled=cancelled or threading.Event(),
         )
-        return roll_out(context, observed, plan, resolve=resolve)
+        return roll_out(context, observed, plan, resolve=resolve, put_away=put_away)
 
     def abandon(self) -> FleetOutcome:
         (record,) = unfinished(self.directory / "runs")

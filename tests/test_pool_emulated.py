@@ -7,16 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from lpengine.api import hosts
 from lpengine.api import pools as api
 from lpengine.cli import pool_verdicts
 from lpengine.elf import open_image
+from lpengine.installer.request import Request
 from lpengine.package.model import Level, Task
+from lpengine.planner.updates.state import LivePatching
 from lpengine.pool.outcome import FleetOutcome, HostOutcome, Status
 from lpengine.report import pool_shapes, pool_text
 from lpengine.report.documents import to_json
 from tests.in_process import InProcess
 from tests.site_cases import TOOL, EmulatedHost, Workshop
 
+DISABLED = LivePatching.DISABLED
 REBOOT = {Level.RECOMMENDED: ("reboot_host",)}
 HYPERVISOR = "/boot/hypervisor"
 # The machine is made anew from the image that is on the disk, as firmware would.
@@ -185,6 +189,23 @@ def test_a_host_that_refuses_in_the_middle_of_its_pool(fleet: Fleet) -> None:
     assert again.run == outcome.run
     assert {one.status for one in outcomes(again).values()} == {Status.DONE}
     assert fleet.hosts["host2"].running == "+LP1"
+
+
+def test_a_host_by_itself_comes_to_the_same_decision(fleet: Fleet) -> None:
+    bundle = hotfix(fleet.workshop)
+    for live_patching in (True, False):
+        setting = f"live_patching = {str(live_patching).lower()}"
+        fleet.configure({"one": setting, "two": setting})
+        plan = fleet.plan(bundle).planned.plan.pools[0].hosts[0]
+        request = Request(live_patching=None if live_patching else DISABLED)
+        alone = hosts.plan_install(
+            [bundle], fleet.hosts["host1"].here, request, fleet.workshop.trust
+        ).plan
+        assert plan.updates_digest == alone.updates_digest
+        for field in ("verdict", "status", "effective", "components", "uncovered"):
+            assert getattr(plan, field) == getattr(alone, field), field
+        for field in ("install", "apply", "guidance", "before", "after"):
+            assert getattr(plan, field) == getattr(alone, field), field
 
 
 def test_the_document_of_a_run(fleet: Fleet) -> None:

@@ -161,6 +161,22 @@ def test_guests_that_cannot_leave_are_suspended_and_resumed(
     assert servers.state["vms"][VM_ONE]["power-state"] == "running"
 
 
+def test_which_guest_has_to_go_is_for_the_operator_to_say(servers: XenServers) -> None:
+    servers.change(
+        pools={POOL: {"live-patching-disabled": True}},
+        hindered={VM_ONE: "HOST_NOT_ENOUGH_FREE_MEMORY,1,2"},
+    )
+    outcome = servers.run([update()], resolve=True)
+    error = outcome.pools[0].error
+    assert error
+    assert outcome.pools[0].status is Status.REFUSED
+    assert "--put-away web" in error.hint
+    assert servers.done == []
+    outcome = servers.run([update()], resolve=True, put_away=["web"])
+    assert outcome.pools[0].status is Status.DONE
+    assert servers.done[0] == f"vm-suspend uuid={VM_ONE}"
+
+
 def test_a_fix_that_fails_is_no_reason_to_go_on(servers: XenServers) -> None:
     servers.change(
         pools={POOL: {"ha-enabled": True, "ha-statefiles": ["disk-1"]}},

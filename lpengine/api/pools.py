@@ -96,6 +96,7 @@ def install_pools(
     *,
     saved: SavedPlan | None = None,
     resolve: bool = False,
+    put_away: Sequence[str] = (),
     notify: Notify = lambda _: None,
     opener: Opener = open_host,
     installer: Installer = install_there,
@@ -125,6 +126,7 @@ def install_pools(
             draft.observed,
             draft.planned.plan,
             resolve=resolve,
+            put_away=put_away,
             held=held,
             side_by_side=side_by_side,
         )

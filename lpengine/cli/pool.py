@@ -104,6 +104,13 @@ def plan(
     help="Do what can be done about problems (HA, guests, storage), if that is enough; "
     "it is taken back at the end.",
 )
+@click.option(
+    "--put-away",
+    multiple=True,
+    metavar="GUEST",
+    help="With --resolve: suspend or shut down this guest too, where memory is short; "
+    "may be repeated.",
+)
 @click.option("--plan", "saved", type=PATH, help="Only where it is as in this plan.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
@@ -128,6 +135,7 @@ def install(
     policy: UpdatePolicy,
     mode: str | None,
     resolve: bool,
+    put_away: tuple[str, ...],
     saved: Path | None,
     yes: bool,
     side_by_side: int,
@@ -160,6 +168,7 @@ def install(
             draft,
             saved=kept,
             resolve=resolve,
+            put_away=put_away,
             notify=notify,
             side_by_side=side_by_side,
         )

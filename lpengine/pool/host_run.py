@@ -7,11 +7,13 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from lpengine.errors import (
+    InconclusiveError,
     LpengineError,
     RefusedError,
     StalePlanError,
     TargetError,
 )
+from lpengine.hosts import HostError
 from lpengine.package.model import Level, Task
 from lpengine.planner.plan import Verdict
 from lpengine.planner.updates.decide import decide_host
@@ -35,11 +37,12 @@ _NOTED = (Task.RESTART_TOOLSTACK, Task.RESTART_PROCESS)
 
 
 class HostRun:
-    """`observed` is the pool as the plan was made for it."""
+    """`observed` is the pool as the plan was made for it, and later as it was seen
+    last: what was open to a host before its reboot is of no use after it."""
 
     def __init__(self, context: Context, observed: Observed, plan: HostPlan) -> None:
         self._context = context
-        self._observed = observed
+        self.observed = observed
         self._plan = plan
         self._past = past_of(context.record.of(plan.pool, plan.host))
         self._policy = context.policy(plan.pool)
@@ -133,8 +136,8 @@ class HostRun:
 
     def _install(self, plan: HostPlan) -> Installed:
         line = Line(tasks=plan.after, boot_id=self._state().boot_id)
-        config = self._observed.config.host(plan.host)
-        host = self._observed.hosts[plan.host]
+        config = self.observed.config.host(plan.host)
+        host = self.observed.hosts[plan.host]
         with self._phase(Phase.INSTALL, line):
             return self._context.install(
                 host, config, self._context.bundles, plan, self._policy
@@ -160,12 +163,12 @@ class HostRun:
     def _carry_out(self, task: HostTask) -> None:
         hands = self._hands()
         if task.task is Task.REBOOT_HOST:
-            hands.reboot(self._plan.host, self._observed.config.deadline)
+            hands.reboot(self._plan.host, self.observed.config.deadline)
         else:
             hands.do(task.task, self._plan.host, task.target)
             if task.task in _NOTED:
-                config = self._observed.config.host(self._plan.host)
-                clear(self._observed.hosts[self._plan.host], config.place, task.task)
+                config = self.observed.config.host(self._plan.host)
+                clear(self.observed.hosts[self._plan.host], config.place, task.task)
         self._settle()
 
     def _left(
@@ -173,7 +176,7 @@ class HostRun:
     ) -> tuple[HostTask, ...]:
         """Reads back: `TargetError` where something is not there that was put there.
         What remains is what was not done, and what the host itself remembers."""
-        self._settle()
+        self._look()
         plan = self._decided()
         missing = [one.component for one in plan.apply if one.component not in failed]
         if plan.install or missing:
@@ -212,13 +215,13 @@ class HostRun:
         return replace(line, pool=self._plan.pool, host=self._plan.host)
 
     def _look(self) -> None:
-        self._observed = again(
-            self._observed,
+        self.observed = again(
+            self.observed,
             self._plan.host,
             self._context.ids,
             opener=self._context.opener,
         )
-        silent = self._observed.silent.get(self._plan.host)
+        silent = self.observed.silent.get(self._plan.host)
         if silent is not None:
             raise silent
 
@@ -228,20 +231,20 @@ class HostRun:
         while True:
             try:
                 return self._look()
-            except LpengineError:
+            except (HostError, InconclusiveError):
                 if time.monotonic() > deadline:
                     raise
             time.sleep(self._context.poll)
 
     def _state(self) -> HostState:
-        hosts = self._observed.state.hosts
+        hosts = self.observed.state.hosts
         return next(host for host in hosts if host.name == self._plan.host)
 
     def _decided(self) -> HostPlan:
         return decide_host(
             self._context.updates,
             self._state(),
-            self._observed.state,
+            self.observed.state,
             self._policy,
         )
 
@@ -251,7 +254,7 @@ class HostRun:
         return past.installed and self._state().boot_id != past.boot_id
 
     def _hands(self) -> Hands:
-        return Hands(self._observed, self._context.opener, self._context.poll)
+        return Hands(self.observed, self._context.opener, self._context.poll)
 
 
 def ending_of(outcome: HostOutcome) -> Line:

@@ -1,6 +1,8 @@
 """One pool of a run: what stands in its way is put right, its hosts are updated one
 after another, the coordinator first, and at the end it is as it was before."""
 
+import shlex
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 
 from lpengine.errors import LpengineError, RefusedError, StuckError
@@ -16,8 +18,8 @@ from lpengine.pool.record import Kind, Line
 
 
 class PoolRun:
-    """`resolve`: what can be done about its prechecks is done. `held` says why nothing
-    is to be done at all."""
+    """`resolve`: what can be done about its prechecks is done, to guests that are to
+    be chosen if they are among `put_away`. `held` says why nothing is to be done."""
 
     def __init__(
         self,
@@ -26,12 +28,14 @@ class PoolRun:
         plan: PoolPlan,
         *,
         resolve: bool = False,
+        put_away: Collection[str] = (),
         held: LpengineError | None = None,
     ) -> None:
         self._context = context
         self._observed = observed
         self._plan = plan
         self._resolve = resolve
+        self._put_away = put_away
         self._held = held
         self._hosts: dict[str, HostOutcome] = {}
 
@@ -73,13 +77,16 @@ class PoolRun:
         before = self._context.record.ending(plan.pool, plan.host)
         if before is not None:
             return ended(before)
-        return HostRun(self._context, self._observed, plan).carry_out()
+        run = HostRun(self._context, self._observed, plan)
+        outcome = run.carry_out()
+        self._observed = run.observed
+        return outcome
 
     def _make_ready(self) -> None:
         """Only where all problems can be resolved is any of them, as in XenCenter.
         `RefusedError` where it is not ready after that."""
         checks = blocking(self._plan)
-        resolvable = all(check.fix is not None for check in checks)
+        resolvable = all(self._can_resolve(check) for check in checks)
         if not (self._resolve and checks and resolvable):
             raise refusal(self._plan)
         for fix in self._plan.fixes:
@@ -98,6 +105,10 @@ class PoolRun:
         )
         if self._plan.verdict is Verdict.REFUSED:
             raise refusal(self._plan)
+
+    def _can_resolve(self, check: Precheck) -> bool:
+        fix = check.fix
+        return fix is not None and (not fix.choose or fix.target in self._put_away)
 
     def _undo(self) -> None:
         """The last first."""
@@ -152,9 +163,14 @@ def blocking(plan: PoolPlan) -> tuple[Precheck, ...]:
 
 def refusal(plan: PoolPlan) -> RefusedError:
     checks = blocking(plan)
-    resolvable = bool(checks) and all(check.fix is not None for check in checks)
+    fixes = [check.fix for check in checks]
+    hint = ""
+    if fixes and None not in fixes:
+        chosen = sorted({fix.target for fix in fixes if fix and fix.choose})
+        words = "".join(f" --put-away {shlex.quote(guest)}" for guest in chosen)
+        hint = f"--resolve{words} does what can be done about it"
     return RefusedError(
         "; ".join(f"{check.subject}: {said(check)}" for check in checks),
         codes=[check.code for check in checks],
-        hint="--resolve does what can be done about it" if resolvable else "",
+        hint=hint,
     )

@@ -1,6 +1,6 @@
 """Runs over pools: side by side, each stopping at its own failure only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
@@ -38,6 +38,7 @@ def roll_out(
     plan: FleetPlan,
     *,
     resolve: bool = False,
+    put_away: Collection[str] = (),
     held: Mapping[str, LpengineError] = MappingProxyType({}),
     side_by_side: int = SIDE_BY_SIDE,
 ) -> FleetOutcome:
@@ -46,10 +47,15 @@ def roll_out(
     by_name = {one.config.name: one for one in observed}
 
     def carry_out(pool: PoolPlan) -> PoolOutcome:
-        name = pool.pool
-        return PoolRun(
-            context, by_name[name], pool, resolve=resolve, held=held.get(name)
-        ).carry_out()
+        run = PoolRun(
+            context,
+            by_name[pool.pool],
+            pool,
+            resolve=resolve,
+            put_away=put_away,
+            held=held.get(pool.pool),
+        )
+        return run.carry_out()
 
     with ThreadPoolExecutor(side_by_side, "lpengine-pool") as workers:
         futures = [workers.submit(carry_out, pool) for pool in plan.pools]
