@@ -327,6 +327,7 @@ def test_what_only_ran_at_boot_is_refused_unless_a_hook_makes_up_for_it(
     "edits",
     [
         {VERSION: {"const char *xen_banner": "/* It. */\nconst char *xen_banner"}},
+        {TWIN: {"u64 twin_add": "u64 unused(void)\n{\n\treturn 1;\n}\n\nu64 twin_add"}},
         {"xen/arch/arm/mm.c": {"": "int arm;\n"}},
         {"docs/misc/xen.txt": {"": "text\n"}},
     ],

@@ -114,6 +114,8 @@ def build_source(
         )
         module = None
         verdict = Verdict.REFUSED if refusals else changes.verdict
+        if verdict is Verdict.CHANGED and not _acts(changes):
+            verdict = Verdict.UNCHANGED
         if verdict is Verdict.CHANGED:
             made_by = ("compiler", settings.toolchain.signature)
             modinfo = (*described(fixes), made_by, *options.modinfo)
@@ -144,6 +146,11 @@ def _compare(
     changes = diff_pairs(opened, Options(hooks=options.hooks), others)
     # Whether a short function has padding behind it, the image tells.
     return changes.without(codes.TOO_SHORT)
+
+
+def _acts(changes: Changes) -> bool:
+    """Whether anything would run: what is new alone is reached by nobody."""
+    return any(each.changed_functions or each.hooks for each in changes.changed)
 
 
 def _opened(path: Path | None) -> Image:
