@@ -79,10 +79,11 @@ class XenMaker:
     def _settings_unlike(self, text: bytes) -> Sequence[str]:
         """The image's own settings that are others than those of a configuration."""
         ours, theirs = _settings(text), _settings(self._target.configuration)
+        names = sorted(ours.keys() | theirs.keys()) if ours and theirs else ()
         return [
-            f"{name}={value}"
-            for name, value in sorted(theirs.items())
-            if ours and ours.get(name) != value
+            f"{name}={theirs.get(name, 'n')}"
+            for name in names
+            if ours.get(name) != theirs.get(name)
         ]
 
     def _boot_only(
