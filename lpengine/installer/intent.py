@@ -14,13 +14,23 @@ from lpengine.planner.updates.precedence import LEVELS
 
 
 @dataclass(frozen=True)
+class Reverting:
+    """A live patch that is to come off a component, which runs that build."""
+
+    component: str
+    name: str
+    build_id: str
+
+
+@dataclass(frozen=True)
 class Intent:
-    """`pending` is left to do once the disk is done, `obsolete` no longer is. `plan`
-    is what was shown to the operator, for the record."""
+    """`pending` is left to do once the disk is done, `obsolete` no longer is; then
+    `reverts` come off. `plan` is what was shown to the operator, for the record."""
 
     pending: tuple[tuple[Level, Task], ...] = ()
     obsolete: tuple[Task, ...] = ()
     keep_changed: bool = False
+    reverts: tuple[Reverting, ...] = ()
     plan: Any = None
 
     def to_json(self) -> str:

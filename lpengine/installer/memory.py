@@ -110,9 +110,12 @@ def tidy(there: Held, replaced: tuple[str, ...]) -> None:
 
 
 def take_off(uri: str, name: str) -> None:
-    """Revert a patch that is on top, and unload it. Raises as `put_on`."""
+    """Revert a patch that is on top, and unload it, if it is on at all. Raises as
+    `put_on`."""
     with held(uri, "uninstall") as there:
         facts = observe(there.target, ())
+        if name not in facts.applied:
+            return
         finish(uri, there.execute(planner.plan_revert((name,), facts, POLICY)))
         tidy(there, (name,))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from lpengine.errors import StuckError
 from lpengine.installer import disk_half
 from lpengine.installer.intent import Intent
+from lpengine.installer.reverting import revert_all
 from lpengine.installer.run import HostRun, Notify, silent
 from lpengine.installer.site import Site
 from lpengine.journal import HostEntry, HostJournal, KeptUpdate, RunStatus
@@ -56,7 +57,7 @@ class Closing:
 
     def close(self) -> str:
         if self.entry.settled:
-            return self._end(RunStatus.DONE)
+            return self._finish()
         if self.entry.verb == "uninstall":
             return self._uninstall()
         return self._install()
@@ -89,7 +90,13 @@ class Closing:
             gone=updates,
             obsolete=self.intent.obsolete,
         )
-        return self._end(RunStatus.DONE)
+        return self._finish()
+
+    def _finish(self) -> str:
+        """What was to come off in memory is nobody's any more: nobody else will."""
+        failed = revert_all(self.run, self.intent.reverts)
+        left = "".join(f"; {one.name} stays on: {one.error}" for one in failed)
+        return self._end(RunStatus.DONE) + left
 
     def _is_whole(self, kept: KeptUpdate) -> bool:
         update, _ = read_manifest(kept.manifest, kept.id)

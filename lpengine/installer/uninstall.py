@@ -1,30 +1,28 @@
 """An update taken off this host: disk first, then the live patch, then what remains of
 earlier ones is put on again."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from lpengine.engine.interruptions import interruptions_held
 from lpengine.engine.run import line
-from lpengine.errors import LpengineError, NotFoundError, RefusedError, StuckError
+from lpengine.errors import NotFoundError, RefusedError, StuckError
 from lpengine.installer import disk_half
 from lpengine.installer.aftermath import Ending, conclude, rolled_back
 from lpengine.installer.hooks import Event
 from lpengine.installer.install import patch
-from lpengine.installer.intent import Intent
-from lpengine.installer.memory import take_off
-from lpengine.installer.modules import name_of
+from lpengine.installer.intent import Intent, Reverting
 from lpengine.installer.observe import Observed, observe, waits_for_boot
 from lpengine.installer.prepare import decided
 from lpengine.installer.recover import recover
 from lpengine.installer.request import HostOutcome, PatchFailure, Request
+from lpengine.installer.reverting import own_patches, revert_all
 from lpengine.installer.run import HostRun, Notify, silent
 from lpengine.installer.site import Site
-from lpengine.journal import Deed, HostJournal, HostStep, KeptUpdate, RunStatus
+from lpengine.journal import HostJournal, KeptUpdate, RunStatus
 from lpengine.package.model import Level, Task, Update
 from lpengine.planner.updates.pending import OF_HOST
 from lpengine.planner.updates.words import published_all
-from lpengine.targets.host.builds import Build
 
 BUILT_UPON = "LP-DSK-709"
 
@@ -56,6 +54,8 @@ def uninstall(
         leaving = find(site, journal, update)
         check(site, leaving, keep_changed)
         intent = intent_of(leaving, journal, keep_changed)
+        if request.memory:
+            intent = replace(intent, reverts=tuple(reverting(leaving)))
         id = journal.begin_run(
             "uninstall", [update], site.boot_id, plan=intent.to_json()
         )
@@ -73,7 +73,7 @@ def uninstall(
                 gone=[update],
                 obsolete=intent.obsolete,
             )
-            failed = revert(run, leaving) if request.memory else ()
+            failed = revert(run, intent) if request.memory else ()
             ending = Ending(about(leaving), failed, kept, Event.POST_REVERT)
             return conclude(run, ending, request)
 
@@ -131,6 +131,11 @@ def back_out(run: HostRun, leaving: Leaving, cause: BaseException) -> HostOutcom
     ) from cause
 
 
+def reverting(leaving: Leaving) -> Iterator[Reverting]:
+    others = [update for _, update in leaving.others]
+    return own_patches(leaving.update, others, leaving.observed.seen.builds)
+
+
 # What is left to do once the files are gone.
 
 
@@ -170,46 +175,12 @@ def asked_by(update: Update) -> tuple[tuple[Level, Task], ...]:
 # Memory.
 
 
-def revert(run: HostRun, leaving: Leaving) -> tuple[PatchFailure, ...]:
+def revert(run: HostRun, intent: Intent) -> tuple[PatchFailure, ...]:
     """The update's own live patches where they are on top; then what the updates that
     stay have for what then runs."""
-    failed = [
-        failure
-        for build, name in own_patches(leaving)
-        if (failure := revert_one(run, build, name)) is not None
-    ]
+    failed = revert_all(run, intent.reverts)
     seen = observe(run.site, run.journal)
     plan = decided(seen.updates, seen, Request(any_time=True))
     tried = {failure.component for failure in failed}
-    for livepatch in plan.apply:
-        if livepatch.component not in tried:
-            failure = patch(run, livepatch)
-            failed += [failure] if failure else []
-    return tuple(failed)
-
-
-def own_patches(leaving: Leaving) -> Iterator[tuple[Build, str]]:
-    """What is on top of a component and came with no other update."""
-    mine = set(names_in([leaving.update]))
-    theirs = set(names_in(update for _, update in leaving.others))
-    for build in leaving.observed.seen.builds:
-        top = build.applied[-1] if build.applied else ""
-        if (build.component, top) in mine - theirs:
-            yield build, top
-
-
-def names_in(updates: Iterable[Update]) -> Iterator[tuple[str, str]]:
-    for update in updates:
-        for livepatch in update.livepatches:
-            yield livepatch.component, name_of(livepatch)
-
-
-def revert_one(run: HostRun, build: Build, name: str) -> PatchFailure | None:
-    uri = run.site.targets.get(build.component, "")
-    step = HostStep(Deed.REVERT, build.component, name, build.build_id)
-    try:
-        run.take(step, lambda: take_off(uri, name))
-    except LpengineError as error:
-        codes = error.codes if isinstance(error, RefusedError) else ()
-        return PatchFailure(build.component, name, line(error), codes)
-    return None
+    again = (patch(run, one) for one in plan.apply if one.component not in tried)
+    return (*failed, *(failure for failure in again if failure is not None))
