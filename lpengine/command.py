@@ -245,6 +245,11 @@ def _start(
         raise CommandError(argv, None, reason, b"") from error
 
 
+def package_of(program: str) -> str:
+    """The Debian package that brings a program; its name where that is not known."""
+    return _PACKAGES.get(program, program)
+
+
 def _hint(argv: Sequence[str]) -> str:
     name = Path(argv[0]).name
     package = _PACKAGES.get(name)

@@ -19,7 +19,7 @@ from lpengine.compile.events import BaseReady, Event, FixBuilt, Notify, ObjectBu
 from lpengine.compile.fix import Fix, parse_fix
 from lpengine.compile.make import BUILD_LOG, make
 from lpengine.compile.recognise import open_tree
-from lpengine.compile.source import base_key, built, copy_built
+from lpengine.compile.source import base_key, built, copy_built, require
 from lpengine.compile.toolchain import Toolchain
 from lpengine.compile.tree import ObjectPair, Settings
 from lpengine.compile.xen_tree import XenTree
@@ -249,6 +249,15 @@ def test_what_is_missing_is_named(tree: MakeTree) -> None:
         built(tree, fix(FIX_THREE), Settings(Toolchain("no-such-gcc"))),
     ):
         pass
+
+
+def test_missing_programs_come_with_their_packages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(NotFoundError, match="make, ld: not installed") as caught:
+        require(("make", "ld"))
+    assert caught.value.hint == "apt install make binutils"
 
 
 def test_killed_in_the_middle_nothing_is_left_behind(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lpengine.command import run
+from lpengine.command import package_of, run
 from lpengine.compile import cache
 from lpengine.compile.applying import Applied, apply_fixes
 from lpengine.compile.events import (
@@ -86,7 +86,7 @@ def require(programs: Sequence[str]) -> None:
     if missing:
         raise NotFoundError(
             f"{', '.join(missing)}: not installed, and needed to build the tree",
-            hint=f"apt install {' '.join(missing)}",
+            hint=f"apt install {' '.join(map(package_of, missing))}",
         )
 
 
