@@ -80,8 +80,9 @@ def plan_install(
     trust: Trust = TRUST,
 ) -> Prepared:
     """What installing these updates would do. Changes nothing."""
-    with opened(bundles, trust) as (found, _), HostJournal(here.site.state) as journal:
-        return prepare(here.site, journal, found, request)
+    site = here.site
+    with opened(bundles, trust) as (found, signers), HostJournal(site.state) as journal:
+        return prepare(site, journal, found, request, signers)
 
 
 def install(

@@ -149,5 +149,6 @@ def deliver(
 
 
 def show_plan(prepared: Prepared) -> None:
+    show(text.above(prepared))
     show_table(text.headings(prepared), text.rows(prepared))
     show(text.below(prepared))

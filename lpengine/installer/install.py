@@ -54,7 +54,7 @@ def install(
     with HostJournal(site.state) as journal, journal.lock("install"):
         recovered = recover(site, journal, notify)
         asked = ask_hooks(site, journal, [bundle.update.id for bundle in bundles])
-        prepared = prepare(site, journal, bundles, request)
+        prepared = prepare(site, journal, bundles, request, signers)
         if request.expect and request.expect != prepared.id:
             raise StalePlanError(
                 f"the plan is {prepared.id} now, not {request.expect}",

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 from lpengine.errors import UsageError
 from lpengine.installer.observe import Observed, observe
-from lpengine.installer.request import Prepared, Request
+from lpengine.installer.request import Asked, Prepared, Request
 from lpengine.installer.site import Site
 from lpengine.journal import HostJournal
 from lpengine.package.bundle import Bundle
@@ -21,11 +22,18 @@ from lpengine.planner.updates.state import (
 )
 from lpengine.targets.disk import DiskRefusal
 
+NOBODY: Mapping[str, str] = MappingProxyType({})
+
 
 def prepare(
-    site: Site, journal: HostJournal, bundles: Sequence[Bundle], request: Request
+    site: Site,
+    journal: HostJournal,
+    bundles: Sequence[Bundle],
+    request: Request,
+    signers: Mapping[str, str] = NOBODY,
 ) -> Prepared:
-    """Looks at the host and decides. Changes nothing."""
+    """Looks at the host and decides. Changes nothing. `signers` has who has signed
+    each update, by its id."""
     if not (request.disk or request.memory):
         raise UsageError("neither disk nor memory: there is nothing to do")
     coming = {bundle.update.id: bundle for bundle in bundles}
@@ -33,7 +41,11 @@ def prepare(
     others = tuple(one for one in observed.updates if one.id not in coming)
     updates = (*others, *(bundle.update for bundle in bundles))
     plan = decided(updates, observed, request)
-    prepared = Prepared(observed, updates, plan, disk=request.disk)
+    asked = tuple(
+        Asked(bundle.update, bundle.digest, signers.get(id, ""))
+        for id, bundle in coming.items()
+    )
+    prepared = Prepared(observed, updates, plan, asked, disk=request.disk)
     found = (
         *other_contents(observed, coming),
         *evacuation(plan),

@@ -41,14 +41,25 @@ DEFAULT_REQUEST = Request()
 
 
 @dataclass(frozen=True)
+class Asked:
+    """An update that somebody wants installed."""
+
+    update: Update
+    digest: str
+    signer: str
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A plan for this host. `updates` are all that it is about, those that are here
-    already included; `refusals` is what disk and guests have against it. `disk` says
-    whether the disk half is part of it."""
+    already included; `asked` are those that were given, and who has signed each.
+    `refusals` is what disk and guests have against it. `disk` says whether the disk
+    half is part of it."""
 
     observed: Observed
     updates: tuple[Update, ...]
     plan: HostPlan
+    asked: tuple[Asked, ...] = ()
     refusals: tuple[Finding, ...] = ()
     disk: bool = True
 

@@ -3,7 +3,7 @@
 import msgspec
 
 from lpengine.report.document import Document, FindingRow
-from lpengine.report.pool_documents import HostPlanRow, HostTaskRow
+from lpengine.report.pool_documents import HostPlanRow, HostTaskRow, PlannedUpdateRow
 
 
 class PatchFailureRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +40,7 @@ class InstallDocument(Document, frozen=True, kw_only=True):
     status: str
     run: int
     plan_id: str
+    updates: list[PlannedUpdateRow]
     plan: HostPlanRow | None
     refusals: list[FindingRow]
     steps: list[HostStepRow]

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from lpengine.errors import LpengineError, RefusedError
 from lpengine.installer.request import (
+    Asked,
     HostOutcome,
     Installation,
     PatchFailure,
@@ -15,6 +16,7 @@ from lpengine.package.model import Version
 from lpengine.planner.plan import Verdict
 from lpengine.planner.updates.plan import ComponentPlan, Coverage
 from lpengine.report import host_documents as d
+from lpengine.report.pool_documents import PlannedUpdateRow
 from lpengine.report.pool_shapes import (
     host_row,
     pending_lists,
@@ -59,6 +61,7 @@ def document_of(
         status=outcome.status,
         run=outcome.run_id,
         plan_id=prepared.id if prepared else "",
+        updates=[update_asked(one) for one in prepared.asked] if prepared else [],
         plan=host_row(prepared.plan) if prepared else None,
         refusals=[finding_row(one) for one in prepared.refusals] if prepared else [],
         steps=[step_row(one) for one in outcome.steps],
@@ -72,6 +75,15 @@ def document_of(
         message=outcome.error,
         hint=prepared.remedy if prepared and refused else hint_of(outcome),
         codes=list(prepared.codes) if prepared and refused else codes_of(outcome),
+    )
+
+
+def update_asked(one: Asked) -> PlannedUpdateRow:
+    return PlannedUpdateRow(
+        id=one.update.id,
+        digest=one.digest,
+        signed_by=one.signer,
+        cves=list(one.update.cves),
     )
 
 

@@ -9,7 +9,13 @@ from lpengine.planner.findings import Severity
 from lpengine.planner.plan import Verdict
 from lpengine.planner.updates.plan import PoolPlan
 from lpengine.report.host_documents import HostStatusDocument
-from lpengine.report.pool_text import finding_text, plan_rows, problems, task_text
+from lpengine.report.pool_text import (
+    asked_lines,
+    finding_text,
+    plan_rows,
+    problems,
+    task_text,
+)
 from lpengine.report.pool_text import headings as plan_headings
 from lpengine.report.table import printable
 
@@ -30,6 +36,11 @@ NO_ACTION = "No action required"
 def as_pool(prepared: Prepared) -> PoolPlan:
     """A host by itself is a pool of one."""
     return PoolPlan(prepared.plan.pool, prepared.verdict, (prepared.plan,))
+
+
+def above(prepared: Prepared) -> Iterator[str]:
+    for one in prepared.asked:
+        yield from asked_lines(one.update, one.signer)
 
 
 def headings(prepared: Prepared) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from lpengine.package.model import Level, Task
+from lpengine.package.model import Level, Task, Update
 from lpengine.planner.findings import Finding
 from lpengine.planner.plan import Verdict
 from lpengine.planner.updates.plan import (
@@ -45,18 +45,20 @@ STATUS_HEADINGS = (
 
 def update_lines(updates: Sequence[Verified]) -> Iterator[str]:
     for one in updates:
-        update = one.packed.update
-        parts = [f"signed by {one.signer.principals}"]
-        if update.livepatches:
-            parts.append(counted(len(update.livepatches), "module"))
-        parts.append(f"disk: {disk_of(one)}")
-        yield printable(f"Update     {update.id}  ({', '.join(parts)})")
-        if update.cves:
-            yield printable(f"Fixes      {', '.join(update.cves)}")
+        yield from asked_lines(one.packed.update, one.signer.principals)
 
 
-def disk_of(one: Verified) -> str:
-    update = one.packed.update
+def asked_lines(update: Update, signer: str) -> Iterator[str]:
+    parts = [f"signed by {signer}"]
+    if update.livepatches:
+        parts.append(counted(len(update.livepatches), "module"))
+    parts.append(f"disk: {disk_of(update)}")
+    yield printable(f"Update     {update.id}  ({', '.join(parts)})")
+    if update.cves:
+        yield printable(f"Fixes      {', '.join(update.cves)}")
+
+
+def disk_of(update: Update) -> str:
     found = []
     if update.packages:
         found.append(counted(len(update.packages), "package"))
