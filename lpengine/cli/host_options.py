@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from lpengine.api.hosts import Here, Trust
-from lpengine.cli.options import Decorator, parse_pairs
+from lpengine.cli.options import SIGNERS, Decorator, parse_pairs
+from lpengine.planner.updates.state import Mode
 
 PATH = click.Path(path_type=Path)
 
-_HERE = (
+_HERE: tuple[Decorator, ...] = (
     click.option(
         "--root",
         type=PATH,
@@ -35,19 +36,18 @@ _HERE = (
         "xen=emulated:DIR. May be repeated.",
     ),
 )
-_TRUST = (
-    click.option(
-        "--signers",
-        type=PATH,
-        help="Who may sign updates, as ssh-keygen -Y verify takes it; by default "
-        "/etc/lpengine/allowed_signers.",
-    ),
-    click.option(
-        "--revoked",
-        type=PATH,
-        help="Keys that may not; by default /etc/lpengine/revoked_keys, if it exists.",
-    ),
+_TRUST: tuple[Decorator, ...] = (
+    *SIGNERS,
     click.option("--identity", default="", metavar="WHO", help="It must be by WHO."),
+)
+
+MODE: Decorator = click.option(
+    "--mode",
+    type=click.Choice([each.value for each in Mode]),
+    default=Mode.MANUAL.value,
+    show_default=True,
+    help="Who carries out the tasks that remain: you, or lpengine, by the commands in "
+    "host.toml.",
 )
 
 

@@ -7,7 +7,7 @@ import click
 
 from lpengine.api import hosts as api
 from lpengine.cli import exits, host_verdicts
-from lpengine.cli.host_options import here, trust
+from lpengine.cli.host_options import MODE, here, trust
 from lpengine.cli.options import JSON
 from lpengine.cli.pool_options import LEVELS
 from lpengine.cli.remote import RemoteCommand
@@ -30,14 +30,7 @@ from lpengine.report.table import show, show_table
     type=click.Path(path_type=Path),
     metavar="BUNDLE...",
 )
-@click.option(
-    "--mode",
-    type=click.Choice([each.value for each in Mode]),
-    default=Mode.MANUAL.value,
-    show_default=True,
-    help="Who carries out the tasks that remain: you, or lpengine, by the commands in "
-    "host.toml.",
-)
+@MODE
 @click.option(
     "--live-patching",
     type=click.Choice([each.value for each in LivePatching]),

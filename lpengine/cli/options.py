@@ -83,6 +83,22 @@ DRY_RUN: Decorator = click.option(
 )
 
 
+# Whom the verbs that act trust; `bundle verify` says more about it.
+SIGNERS: tuple[Decorator, ...] = (
+    click.option(
+        "--signers",
+        type=click.Path(path_type=Path),
+        help="Who may sign updates, as ssh-keygen -Y verify takes it; by default "
+        "/etc/lpengine/allowed_signers.",
+    ),
+    click.option(
+        "--revoked",
+        type=click.Path(path_type=Path),
+        help="Keys that may not; by default /etc/lpengine/revoked_keys, if it exists.",
+    ),
+)
+
+
 def parse_pairs(values: tuple[str, ...], option: str) -> tuple[tuple[str, str], ...]:
     """KEY=VALUE options as pairs; click.BadParameter where the = is missing."""
     pairs = []

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from lpengine.api.pools import Wanted
-from lpengine.cli.options import Decorator
+from lpengine.cli.options import SIGNERS, Decorator
 from lpengine.package.model import Level
 from lpengine.planner.updates.state import LivePatching, UpdatePolicy
 
@@ -39,19 +39,6 @@ _WANTED = (
         multiple=True,
         metavar="NAME",
         help="This host only; may be repeated.",
-    ),
-)
-_SIGNERS = (
-    click.option(
-        "--signers",
-        type=PATH,
-        help="Who may sign updates, as ssh-keygen -Y verify takes it; by default "
-        "/etc/lpengine/allowed_signers.",
-    ),
-    click.option(
-        "--revoked",
-        type=PATH,
-        help="Keys that may not; by default /etc/lpengine/revoked_keys, if it exists.",
     ),
 )
 _POLICY = (
@@ -86,7 +73,7 @@ def wanted(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def wanted_and_signers(command: Callable[..., Any]) -> Callable[..., Any]:
-    return _gathered(command, "wanted", _make_wanted, (*_WANTED, *_SIGNERS))
+    return _gathered(command, "wanted", _make_wanted, (*_WANTED, *SIGNERS))
 
 
 def policy(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,7 +4,7 @@ import click
 
 from lpengine.api import hosts as api
 from lpengine.cli import host_verdicts
-from lpengine.cli.host_options import here
+from lpengine.cli.host_options import MODE, here
 from lpengine.cli.options import JSON
 from lpengine.cli.remote import RemoteCommand
 from lpengine.installer.request import Request
@@ -23,13 +23,7 @@ from lpengine.report.table import show
     is_flag=True,
     help="Leave files as they are that somebody has changed; without, it is refused.",
 )
-@click.option(
-    "--mode",
-    type=click.Choice([each.value for each in Mode]),
-    default=Mode.MANUAL.value,
-    show_default=True,
-    help="Who carries out the tasks that remain.",
-)
+@MODE
 @click.option("--no-memory", is_flag=True, help="Leave the live patch on.")
 @here
 @JSON
