@@ -161,14 +161,21 @@ def test_guests_of_a_plain_xen(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("listing", ["", "cannot open xenstore\n"])
-def test_guests_that_cannot_be_listed_are_not_known(
-    tmp_path: Path, listing: str
-) -> None:
+def test_guests_that_cannot_be_listed_are_not_known(tmp_path: Path) -> None:
     root = host_tree.xen(tmp_path)
     answers = {"info": host_tree.XL_INFO.format(build_id=XEN_BUILD_ID)}
-    host_tree.printing(root, "/usr/sbin/xl", {**answers, "list": listing})
+    host_tree.printing(root, "/usr/sbin/xl", {**answers, "list": "nonsense\n"})
     assert seen(root).state.guests is None
+    host_tree.printing(root, "/usr/sbin/xl", answers)
+    host_tree.write(root, "/run/xenstored/socket", "")
+    assert seen(root).state.guests is None
+
+
+def test_without_a_xenstore_there_are_no_guests(tmp_path: Path) -> None:
+    root = host_tree.xen(tmp_path)
+    answers = {"info": host_tree.XL_INFO.format(build_id=XEN_BUILD_ID)}
+    host_tree.printing(root, "/usr/sbin/xl", answers)
+    assert seen(root).state.guests == ()
 
 
 def test_updates_of_earlier_generations(tmp_path: Path) -> None:

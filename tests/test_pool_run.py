@@ -267,6 +267,19 @@ def test_other_updates_have_to_wait_for_a_run_that_is_open(two_pools: Site) -> N
         two_pools.run([update("U2")])
 
 
+def test_a_run_over_more_pools_is_open_until_all_are_through(two_pools: Site) -> None:
+    two_pools.failing = {"host1": TargetError("no"), "host4": TargetError("no")}
+    first = two_pools.run([update()])
+    two_pools.failing = {}
+    observed, plan = two_pools.plan([update()])
+    one = FleetPlan(tuple(pool for pool in plan.pools if pool.pool == "one"))
+    again = two_pools.carry_out([update()], observed, one)
+    assert again.run == first.run
+    assert again.open
+    assert in_pool(again, "one").status is Status.DONE
+    assert not two_pools.run([update()]).open
+
+
 def test_a_host_that_has_changed_since_the_plan(two_pools: Site) -> None:
     observed, plan = two_pools.plan([update()])
     name = host_tree.HEADING + "lp_4.17.5-8-4.17.5-8.1| APPLIED    | \n"
@@ -403,6 +416,8 @@ def test_stopped_by_the_operator_it_ends_what_it_is_doing(site: Site) -> None:
 
     outcome = site.run([update()], notify=notify, cancelled=stop)
     assert in_pool(outcome, "one").status is Status.CANCELLED
+    assert on_host(outcome, "host1").status is Status.CANCELLED
+    assert on_host(outcome, "host2").status is Status.SKIPPED
     assert site.installed == ["host1"]
     assert outcome.open
     again = site.run([update()])

@@ -240,6 +240,18 @@ def test_in_manual_mode_hosts_stay_empty(servers: XenServers) -> None:
     assert servers.done[:2] == [f"host-disable uuid={TWO}", f"host-evacuate uuid={TWO}"]
 
 
+def test_a_host_that_was_out_of_service_stays_so(servers: XenServers) -> None:
+    servers.change(
+        pools={POOL: {"live-patching-disabled": True}},
+        hosts={ONE: {"enabled": False}},
+        vms={VM_TWO: {"power-state": "halted"}},
+    )
+    outcome = servers.run([update()])
+    assert outcome.pools[0].status is Status.DONE
+    assert not servers.state["hosts"][ONE]["enabled"]
+    assert servers.state["hosts"][TWO]["enabled"]
+
+
 def test_pending_mandatory_tasks_block(servers: XenServers) -> None:
     servers.change(hosts={ONE: {"pending-guidances": ["reboot_host"]}})
     _, plan = servers.plan([update()])

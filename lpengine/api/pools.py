@@ -142,7 +142,7 @@ def pool_status(wanted: Wanted = EVERYTHING) -> FleetStatus:
         {
             pool: record.started.at
             for record in runs
-            for pool in record.started.pools
+            for pool in record.pools
             if pool in names and record.ending(pool) is None
         },
     )

@@ -26,10 +26,9 @@ def abandon(context: Context, observed: Sequence[Observed]) -> FleetOutcome:
     outcomes = tuple(
         give_up(context, one)
         for one in observed
-        if one.config.name in record.started.pools
-        and record.ending(one.config.name) is None
+        if one.config.name in record.pools and record.ending(one.config.name) is None
     )
-    is_open = any(record.ending(pool) is None for pool in record.started.pools)
+    is_open = record.is_open
     if not is_open:
         record.write(Line(Kind.ENDED))
     return FleetOutcome(record.name, outcomes, open=is_open)

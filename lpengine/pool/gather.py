@@ -27,13 +27,15 @@ Opener = Callable[[str], Host]
 @dataclass(frozen=True)
 class Observed:
     """A pool as it was observed. `silent` says of each host that could not be looked
-    at why not; `managed` is None without a toolstack. `hosts` are open."""
+    at why not; `managed` is None without a toolstack, and where that is `mute`, which
+    says why it does not answer. `hosts` are open."""
 
     config: PoolConfig
     state: PoolState
     seen: Mapping[str, Seen] = field(default_factory=dict)
     silent: Mapping[str, LpengineError] = field(default_factory=dict)
     managed: ManagedPool | None = None
+    mute: LpengineError | None = None
     hosts: Mapping[str, Host] = field(default_factory=dict)
 
 
@@ -102,6 +104,7 @@ def observed(
     seen = {name: one for name, one in looks.items() if isinstance(one, Seen)}
     silent = {n: one for n, one in looks.items() if isinstance(one, LpengineError)}
     managed: ManagedPool | None = None
+    mute: LpengineError | None = None
     asked = toolstack_host(config, seen)
     if asked is not None:
         try:
@@ -109,10 +112,9 @@ def observed(
             managed = xapi.managed(updates)
         except LpengineError as error:
             # What it would have said is not known of any host; its own is to blame.
-            silent = {**silent, asked: error}
-    return Observed(
-        config, pool_state(config, seen, silent, managed), seen, silent, managed, hosts
-    )
+            mute, silent = error, {**silent, asked: error}
+    state = pool_state(config, seen, silent, managed)
+    return Observed(config, state, seen, silent, managed, mute, hosts)
 
 
 def toolstack_host(config: PoolConfig, seen: Mapping[str, Seen]) -> str | None:

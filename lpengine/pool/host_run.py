@@ -51,15 +51,15 @@ class HostRun:
         self._guests = self._past.guests
 
     def carry_out(self) -> HostOutcome:
-        """Whatever goes wrong is its outcome; `Cancelled` alone is raised."""
+        """Whatever goes wrong is its outcome."""
         try:
             outcome = self._all()
             self._context.record.write(self._about(ending_of(outcome)))
-        except Cancelled:
-            raise
         except LpengineError as error:
+            stopped = isinstance(error, Cancelled)
+            status = Status.CANCELLED if stopped else Status.FAILED
             outcome = HostOutcome(
-                self._plan.host, Status.FAILED, closed=self._closed, error=error
+                self._plan.host, status, closed=self._closed, error=error
             )
         self._context.notify(HostEnded(self._plan.pool, outcome))
         return outcome
@@ -73,7 +73,8 @@ class HostRun:
             self._leave(plan)
         installed, owed = Installed(), self._past.owed
         if plan.verdict is Verdict.READY:
-            installed, owed = self._install(plan), plan.after
+            owed = each_once(owed, self._plan.after, plan.after)
+            installed = self._install(plan, owed)
         if self._automatic:
             owed = self._carry_out_tasks(owed)
         failed = tuple(component for component, _ in installed.failed)
@@ -122,20 +123,20 @@ class HostRun:
         return not self._closed and bool(plan.before or (reboots and self._automatic))
 
     def _leave(self, plan: HostPlan) -> None:
+        """A host that somebody has taken out of service already stays so."""
+        state, hands = self._state(), self._hands()
         guests = tuple(
-            guest.name
-            for guest in self._state().guests or ()
-            if not guest.control_domain
+            guest.name for guest in state.guests or () if not guest.control_domain
         )
-        hands = self._hands()
-        with self._phase(Phase.EVACUATE, Line(guests=guests)):
-            self._closed, self._guests = True, guests
-            hands.do(DISABLE, plan.host)
+        with self._phase(Phase.EVACUATE, Line(guests=guests, closed=not state.enabled)):
+            self._closed, self._guests = state.enabled, guests
+            if state.enabled:
+                hands.do(DISABLE, plan.host)
             if plan.before:
                 hands.do(Task.EVACUATE_HOST, plan.host)
 
-    def _install(self, plan: HostPlan) -> Installed:
-        line = Line(tasks=plan.after, boot_id=self._state().boot_id)
+    def _install(self, plan: HostPlan, owed: tuple[HostTask, ...]) -> Installed:
+        line = Line(tasks=owed, boot_id=self._state().boot_id)
         config = self.observed.config.host(plan.host)
         host = self.observed.hosts[plan.host]
         with self._phase(Phase.INSTALL, line):
@@ -186,11 +187,8 @@ class HostRun:
                 cause="read-back",
                 hint="the same command tries again",
             )
-        left = {(one.task, one.target): one for one in (*owed, *plan.after)}
-        if failed:
-            reboot = HostTask(Task.REBOOT_HOST, "", Level.RECOMMENDED)
-            left.setdefault((Task.REBOOT_HOST, ""), reboot)
-        return tuple(left.values())
+        reboot = HostTask(Task.REBOOT_HOST, "", Level.RECOMMENDED)
+        return each_once(owed, plan.after, (reboot,) if failed else ())
 
     def _return(self) -> None:
         """In service again; the guests that had left it come back."""
@@ -221,9 +219,9 @@ class HostRun:
             self._context.ids,
             opener=self._context.opener,
         )
-        silent = self.observed.silent.get(self._plan.host)
-        if silent is not None:
-            raise silent
+        wrong = self.observed.silent.get(self._plan.host) or self.observed.mute
+        if wrong is not None:
+            raise wrong
 
     def _settle(self) -> None:
         """Looks until host and toolstack answer."""
@@ -272,6 +270,14 @@ def ended(line: Line) -> HostOutcome:
     return HostOutcome(
         line.host, Status(line.detail), line.tasks, line.failed, line.closed
     )
+
+
+def each_once(*tasks: Iterable[HostTask]) -> tuple[HostTask, ...]:
+    """As the first says that has it."""
+    found: dict[tuple[Task, str], HostTask] = {}
+    for one in (task for each in tasks for task in each):
+        found.setdefault((one.task, one.target), one)
+    return tuple(found.values())
 
 
 def said(check: Precheck) -> str:

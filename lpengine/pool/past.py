@@ -24,7 +24,8 @@ class Past:
 
 
 def past_of(lines: Sequence[Line]) -> Past:
-    """An evacuation counts from its beginning: who knows how far it came."""
+    """An evacuation counts from its beginning: who knows how far it came. Of a host
+    that was out of service before it nothing is to be put back."""
     closed = installed = begun = False
     guests: tuple[str, ...] = ()
     owed: tuple[HostTask, ...] = ()
@@ -34,7 +35,7 @@ def past_of(lines: Sequence[Line]) -> Past:
         begun = begun or (acted and line.kind is Kind.BEGUN)
         match line.phase, line.kind:
             case Phase.EVACUATE, Kind.BEGUN:
-                closed, guests = True, line.guests or guests
+                closed, guests = not line.closed, line.guests or guests
             case Phase.ENABLE, Kind.DONE:
                 closed = False
             case Phase.INSTALL, Kind.BEGUN:

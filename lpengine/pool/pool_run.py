@@ -93,6 +93,8 @@ class PoolRun:
             try:
                 with self._phase(Phase.FIX, fix):
                     self._hands().fix(fix)
+            except Cancelled:
+                raise
             except LpengineError as error:
                 raise RefusedError(error.message, hint=error.hint) from error
         (self._observed,) = gather(

@@ -45,8 +45,9 @@ class Kind(StrEnum):
 class Line:
     """`updates` and `pools` are what a run was STARTED with; `boot_id` is the host's
     at that moment. An INSTALL begins with the tasks that it will leave, an EVACUATE
-    with the guests that are there. HOST_ENDED has the host's outcome: `detail` is its
-    status, and then what is left, failed and closed."""
+    with the guests that are there, `closed` where the host is so already. HOST_ENDED
+    has the host's outcome: `detail` is its status, then what is left, failed and
+    closed."""
 
     kind: Kind = Kind.BEGUN
     at: str = ""
@@ -86,6 +87,18 @@ class Record:
     @property
     def started(self) -> Line:
         return self.lines[0]
+
+    @property
+    def pools(self) -> frozenset[str]:
+        """All that it is about."""
+        return frozenset({*self.started.pools, *(one.pool for one in self.lines)}) - {
+            ""
+        }
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a pool is not through with it."""
+        return any(self.ending(pool) is None for pool in self.pools)
 
     @property
     def ended(self) -> bool:

@@ -20,16 +20,22 @@ def record_for(directory: Path, updates: Sequence[str], pools: Sequence[str]) ->
     """The record of a run with these updates (their digests): of the one that was
     stopped, if there is one, else a new one. `UsageError` where one of the pools is in
     the middle of another."""
-    for record in unfinished(directory):
-        if not set(record.started.pools) & set(pools):
-            continue
-        if set(record.started.updates) == set(updates):
-            return record
+    found = [one for one in unfinished(directory) if one.pools & set(pools)]
+    if not found:
+        return begin(directory, updates, pools)
+    for record in found:
+        if set(record.started.updates) != set(updates):
+            raise UsageError(
+                f"a run of {record.started.at} with other updates is not finished",
+                hint="finish it with those, or give it up: lpengine pool abandon",
+            )
+    if len(found) > 1:
+        runs = "; ".join(", ".join(sorted(record.pools)) for record in found)
         raise UsageError(
-            f"a run of {record.started.at} with other updates is not finished",
-            hint="finish it with those, or give it up: lpengine pool abandon",
+            f"{len(found)} runs are not finished: {runs}",
+            hint="finish one after another: lpengine pool install --pool NAME...",
         )
-    return begin(directory, updates, pools)
+    return found[0]
 
 
 def roll_out(
@@ -65,7 +71,7 @@ def roll_out(
                 break
             except KeyboardInterrupt:
                 context.cancelled.set()
-    open_ = any(context.record.ending(one.pool) is None for one in outcomes)
-    if not open_:
+    is_open = context.record.is_open
+    if not is_open:
         context.record.write(Line(Kind.ENDED))
-    return FleetOutcome(context.record.name, outcomes, open=open_)
+    return FleetOutcome(context.record.name, outcomes, open=is_open)

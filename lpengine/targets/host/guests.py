@@ -11,17 +11,20 @@ _ROW = re.compile(
     r"(?P<name>\S.*?)\s+(?P<id>\d+)\s+\d+\s+\d+\s+(?P<state>[-a-z]{6})\s+[\d.]+.*"
 )
 _DOM0 = "0"
+_NEVER = 1
 # libxl's socket to each device model (libxl_qmp.c).
 _SOCKET = re.compile(r"qmp-libxl-(\d+)")
 _PAUSED, _SHUT_DOWN = 2, 3
 
 
 def guests(answers: Answers, *, is_xen: bool) -> tuple[Guest, ...] | None:
-    """None where the list could not be read. Without a Xen there are none, and without
-    any toolstack on the host there is nobody who could have started one."""
+    """None where the list could not be read. Without a Xen there are none, and where no
+    toolstack is installed, or none has run since the boot, nobody has started any."""
     if not is_xen or answers.lacks("xl_list"):
         return ()
     listing = answers.text("xl_list")
+    if listing is None and answers["xenstore"].status == _NEVER:
+        return ()
     if listing is None or not _HEADING.search(listing):
         return None
     types = domain_types(answers.text("xl_domains"))

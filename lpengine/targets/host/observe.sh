@@ -67,6 +67,15 @@ device_models() {
 	done
 }
 
+# Whether a xenstore has run since the boot: guests need one.
+xenstore() {
+	for path in "$root/run/xenstored" "$root/var/run/xenstored" \
+		"$root/run/xen/xenstored.pid"; do
+		[ ! -e "$path" ] || return 0
+	done
+	return 1
+}
+
 applied_updates() { ls "$root"/var/update/applied; }
 
 reboot_required() { [ -e "$root/run/reboot-required" ]; }
@@ -92,6 +101,7 @@ answer dpkg debian
 answer rpm redhat
 answer disk stat -f -c '%a %S' "$root/"
 answer device_models device_models
+answer xenstore xenstore
 answer applied_updates applied_updates
 answer reboot_required reboot_required
 file reboot_required_packages /run/reboot-required.pkgs

@@ -3,12 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+from lpengine.planner.updates.prechecks.guests import hindrance_of
 from lpengine.planner.updates.state import Guest, Hindrance, Media, PowerState
 from lpengine.targets.host.answers import Answers
 from lpengine.targets.host.records import Record, pairs, records, truth, words
 from lpengine.targets.host.xapi_pending import pending
 
-_REQUIRES_STORAGE = "vm_requires_sr"
 _ON = (PowerState.RUNNING, PowerState.PAUSED)
 _DEVICE_MODEL_TYPES = ("hvm",)
 
@@ -74,7 +74,7 @@ class Guests:
             == "true",
             media=self._media(uuid),
             can_suspend="suspend" in words(row.get("allowed-operations", "")),
-            hindrance=None if reason is None else self._hindrance(uuid, code.lower()),
+            hindrance=None if reason is None else self._hindrance(uuid, code),
             detail=detail,
             pending=pending(row),
         )
@@ -100,19 +100,14 @@ class Guests:
     def _hindrance(self, guest: str, code: str) -> Hindrance:
         """XAPI has one code for storage that other hosts do not see, with a reference
         that its command line does not resolve: the guest's own drives tell which."""
-        if code == _REQUIRES_STORAGE:
-            return self._storage_hindrance(guest)
-        try:
-            return Hindrance(code)
-        except ValueError:
-            return Hindrance.UNKNOWN
-
-    def _storage_hindrance(self, guest: str) -> Hindrance:
         repositories = [self._repository(drive) for drive in self._drives[guest]]
         lonely = [r for r in repositories if truth(r.get("shared")) is not True]
-        if any(r.get("content-type") != "iso" for r in lonely):
-            return Hindrance.REQUIRES_LOCAL_SR
-        return Hindrance.REQUIRES_ISO if lonely else Hindrance.REQUIRES_SHARED_SR
+        return hindrance_of(
+            code,
+            storage_is_iso=bool(lonely)
+            and all(r.get("content-type") == "iso" for r in lonely),
+            storage_is_shared=not lonely,
+        )
 
 
 def unique_names(guests: Sequence[Record]) -> dict[str, str]:
