@@ -68,6 +68,7 @@ class Workshop:
         image: Path | None = None,
         files: Mapping[str, bytes] | None = None,
         archives: Sequence[Path] = (),
+        name: str = "",
         **fields: object,
     ) -> Path:
         """A signed bundle, whose live patch is for hosts that run `image`. `source` ""
@@ -80,7 +81,9 @@ class Workshop:
             contents[member] = self.module(source, image)
             content = content_of(member, contents[member])
             base = open_image(image).build_id
-            patch = LivePatch("xen", base, version(1), version(to), content, source)
+            patch = LivePatch(
+                "xen", base, version(1), version(to), content, name or source
+            )
             livepatches = (patch,)
         contents |= {f"packages/{path.name}": path for path in archives}
         disk = []

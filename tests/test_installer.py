@@ -496,3 +496,22 @@ def test_a_patch_of_somebodys_own_is_not_taken_off(
     outcome = done(host.install(workshop.update(files=FILES)))
     assert host.running == "+LP2"
     assert tasks(outcome) == [Task.REBOOT_HOST]
+
+
+def test_two_updates_with_modules_of_one_name(
+    host: EmulatedHost, workshop: Workshop
+) -> None:
+    host.install(workshop.update(files=FILES, name="fix"))
+    outcome = done(
+        host.install(
+            workshop.update(
+                SECOND, source="extra_version_again", to=3, name="fix", files={}
+            )
+        )
+    )
+    assert outcome.failed == outcome.tasks == ()
+    assert host.running == "+LP2"
+    assert host.applied == ("lp_4.17.4-1-4.17.4-3",)
+    assert host.uninstall(SECOND).failed == ()
+    assert host.running == "+LP1"
+    assert host.applied == ("fix",)

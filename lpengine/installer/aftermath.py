@@ -48,7 +48,7 @@ def conclude(run: HostRun, ending: Ending, request: Request) -> HostOutcome:
     """Nothing here takes anything back: what goes wrong is a warning."""
     seen = observe(run.site, run.journal)
     failed = (*ending.failed, *unread(seen, ending, request))
-    tasks = remaining(seen.updates, seen).after
+    tasks = remaining(seen.updates, seen, request.level).after
     done: tuple[HostTask, ...] = ()
     if request.mode is Mode.AUTOMATIC:
         done = carry_out_tasks(run, tasks)

@@ -14,12 +14,13 @@ def put_on(run: HostRun, bundle: Bundle) -> None:
     """The files first: they go back by themselves if the packages fail."""
     update, site = bundle.update, run.site
     if update.files:
-        run.take(
+        settled = run.take(
             HostStep(Deed.FILES, update.id),
             lambda: site.disk.install(
                 update.id, bundle.digest, update.files, bundle.stream
             ),
         )
+        run.warnings += settled.left if settled else ()
     if update.packages:
         run.take(
             HostStep(Deed.PACKAGES, update.id),

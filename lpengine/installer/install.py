@@ -196,13 +196,14 @@ def patch(
 ) -> PatchFailure | None:
     """One live patch onto its component."""
 
-    def act() -> None:
+    def act() -> str:
         uri = run.site.targets.get(livepatch.component)
         if uri is None:
             raise NotFoundError(
                 f"no target is known for {livepatch.component}",
                 hint="name it under [components] in host.toml",
             )
-        put_on(uri, livepatch, module_bytes(run.site, run.journal, livepatch, bundles))
+        raw = module_bytes(run.site, run.journal, livepatch, bundles)
+        return put_on(uri, livepatch, raw)
 
     return run.try_patch(livepatch, name_of(livepatch), act)

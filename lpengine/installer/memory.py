@@ -11,6 +11,7 @@ from lpengine.errors import StuckError, TargetError
 from lpengine.installer.modules import name_of
 from lpengine.journal import Journal, lock
 from lpengine.package.model import LivePatch
+from lpengine.package.xenserver.livepatch import loaded_name
 from lpengine.patch.model import Patch
 from lpengine.patch.reader import read_patch
 from lpengine.planner import Facts, PatchState, Plan, Policy, Verdict
@@ -51,18 +52,31 @@ def held(uri: str, verb: str) -> Iterator[Held]:
         yield Held(target, journal)
 
 
-def put_on(uri: str, livepatch: LivePatch, raw: bytes) -> None:
+def put_on(uri: str, livepatch: LivePatch, raw: bytes) -> str:
     """Apply it in the place of all that is applied, or on top of it where the target
-    stacks. Raises why it does not go on; then the target is as before, but for
-    `StuckError`."""
+    stacks; the name that it then has. Raises why it does not go on; then the target is
+    as before, but for `StuckError`."""
     with held(uri, "install") as there:
-        patch = read_patch(raw, name_of(livepatch))
+        patch = named(there.target.facts(), livepatch, raw)
         facts = observe(there.target, (patch,))
         check_build_id(facts, livepatch)
         facts = without_namesake(there, patch, facts)
         plan = planned(patch, facts)
         finish(uri, there.execute(plan, (patch,)))
         tidy(there, facts.applied)
+        return patch.name
+
+
+def named(facts: Facts, livepatch: LivePatch, raw: bytes) -> Patch:
+    """By its own name, or where an applied one has that, by XenServer's. A module for
+    Linux has its name within it."""
+    patch = read_patch(raw, name_of(livepatch))
+    for loaded in facts.loaded:
+        other = loaded.name == patch.name and loaded.sha256 != patch.sha256
+        if other and loaded.name in facts.applied:
+            spare = loaded_name(livepatch.component, livepatch.base, livepatch.to)
+            return read_patch(raw, spare)
+    return patch
 
 
 def check_build_id(facts: Facts, livepatch: LivePatch) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import msgspec
+
 from lpengine.errors import LpengineError
 from lpengine.hosts.local import LocalHost
 from lpengine.installer.modules import name_of
@@ -87,7 +89,7 @@ def remember(
     kept = journal.updates()
     here = (one for one in kept if one.on_disk or one.id not in asked)
     return Remembered(
-        versions=versions_of((*updates, *coming)),
+        versions=known_versions(journal, boot_id, (*updates, *coming)),
         installed_updates=frozenset(one.id for one in here),
         pending=host_after_livepatches(pending_of(journal, boot_id), (), failed),
         updates_requiring_reboot=requiring_reboot(boot_id, kept, updates),
@@ -96,13 +98,32 @@ def remember(
     )
 
 
-def versions_of(updates: Iterable[Update]) -> Mapping[tuple[str, str], Version]:
-    return {
-        (one.component, name): one.to
-        for update in updates
-        for one in update.livepatches
-        if (name := name_of(one))
+def known_versions(
+    journal: HostJournal, boot_id: str, updates: Iterable[Update]
+) -> Mapping[tuple[str, str], Version]:
+    """What live patches bring their component to, by the name that they have there:
+    as it was when they went on, else as updates have it."""
+    went_on = {
+        (one.component, one.name): version_from(one.to)
+        for one in journal.applied()
+        if one.boot_id == boot_id
     }
+    return {**versions_of(updates), **went_on}
+
+
+def version_from(text: str) -> Version:
+    """As the journal has it (see `HostRun.try_patch`)."""
+    return msgspec.json.decode(text, type=Version)
+
+
+def versions_of(updates: Iterable[Update]) -> Mapping[tuple[str, str], Version]:
+    """A name that stands for several versions says nothing."""
+    found: dict[tuple[str, str], set[Version]] = {}
+    for update in updates:
+        for one in update.livepatches:
+            if name := name_of(one):
+                found.setdefault((one.component, name), set()).add(one.to)
+    return {name: tos.pop() for name, tos in found.items() if len(tos) == 1}
 
 
 def pending_of(journal: HostJournal, boot_id: str) -> Pending:

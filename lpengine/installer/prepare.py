@@ -72,9 +72,15 @@ def forgiving(state: HostState, request: Request) -> HostState:
     return replace(state, crashed=()) if request.retry_crashed else state
 
 
-def remaining(updates: Iterable[Update], observed: Observed) -> HostPlan:
+def remaining(
+    updates: Iterable[Update],
+    observed: Observed,
+    level: Level = Level.RECOMMENDED,
+) -> HostPlan:
     """What there is and is left to do if no live patch goes on any more."""
-    policy = UpdatePolicy(live_patching=LivePatching.DISABLED, any_time=True)
+    policy = UpdatePolicy(
+        live_patching=LivePatching.DISABLED, level=level, any_time=True
+    )
     return decide_host(updates, observed.state, None, policy)
 
 

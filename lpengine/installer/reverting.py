@@ -1,34 +1,36 @@
 """Live patches of an update that leaves, taken off."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from lpengine.engine.run import line
 from lpengine.errors import LpengineError, RefusedError
 from lpengine.installer.intent import Reverting
 from lpengine.installer.memory import take_off
-from lpengine.installer.modules import name_of
 from lpengine.installer.request import PatchFailure
 from lpengine.installer.run import HostRun
 from lpengine.journal import Deed, HostStep
-from lpengine.package.model import Update
+from lpengine.package.model import Update, Version
 from lpengine.targets.host.builds import Build
 
 
 def own_patches(
-    update: Update, others: Iterable[Update], builds: Iterable[Build]
+    update: Update,
+    others: Iterable[Update],
+    builds: Iterable[Build],
+    versions: Mapping[tuple[str, str], Version],
 ) -> Iterator[Reverting]:
-    """What is on top of a component, came with the update and with none that stays."""
-    mine, theirs = set(names_in([update])), set(names_in(others))
+    """What is on top of a component, brings it to where the update does, and no update
+    that stays does. `versions` as in Remembered."""
+    mine, theirs = reached([update]), reached(others)
     for build in builds:
         top = build.applied[-1] if build.applied else ""
-        if (build.component, top) in mine - theirs:
+        to = versions.get((build.component, top))
+        if to is not None and (build.component, to) in mine - theirs:
             yield Reverting(build.component, top, build.build_id)
 
 
-def names_in(updates: Iterable[Update]) -> Iterator[tuple[str, str]]:
-    for update in updates:
-        for livepatch in update.livepatches:
-            yield livepatch.component, name_of(livepatch)
+def reached(updates: Iterable[Update]) -> set[tuple[str, Version]]:
+    return {(one.component, one.to) for update in updates for one in update.livepatches}
 
 
 def revert_all(run: HostRun, patches: Iterable[Reverting]) -> tuple[PatchFailure, ...]:

@@ -1,8 +1,10 @@
 """A run on this host under way: every step is in its journal before it acts."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
+
+import msgspec
 
 from lpengine.engine.interruptions import interruptions_held
 from lpengine.engine.run import line
@@ -67,22 +69,24 @@ class HostRun:
             return result
 
     def try_patch(
-        self, livepatch: LivePatch, name: str, put_on: Callable[[], None]
+        self, livepatch: LivePatch, name: str, put_on: Callable[[], str]
     ) -> PatchFailure | None:
         """One live patch, marked before and after: if the host goes down over it, the
-        mark is what is left of that. A failure is remembered, and no reason to stop.
-        """
+        mark is what is left of that. A failure, one to make the mark included, is
+        remembered, and no reason to stop. `put_on` returns the name that it has."""
         component = livepatch.component
-        trial = Trial(component, name, str(livepatch.to), self.boot_id, "", self.id)
+        to = msgspec.json.encode(livepatch.to).decode()
+        trial = Trial(component, name, to, self.boot_id, "", self.id)
         step = HostStep(Deed.LIVE_PATCH, component, name, livepatch.base_build_id)
-        self.journal.begin_trial(trial)
         try:
-            self.take(step, put_on)
+            self.journal.begin_trial(trial)
+            called = self.take(step, put_on)
         except Exception as error:
-            self.journal.end_trial(trial, line(error))
+            reason = line(error)
+            self.beside(lambda: self.journal.end_trial(trial, reason))
             codes = error.codes if isinstance(error, RefusedError) else ()
-            return PatchFailure(component, name, line(error), codes)
-        self.journal.end_trial(trial)
+            return PatchFailure(component, name, reason, codes)
+        self.beside(lambda: self.journal.end_trial(replace(trial, name=called)))
         return None
 
     def hooks(self, event: Event, about: dict[str, object]) -> None:

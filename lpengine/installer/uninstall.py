@@ -133,7 +133,8 @@ def back_out(run: HostRun, leaving: Leaving, cause: BaseException) -> HostOutcom
 
 def reverting(leaving: Leaving) -> Iterator[Reverting]:
     others = [update for _, update in leaving.others]
-    return own_patches(leaving.update, others, leaving.observed.seen.builds)
+    seen, known = leaving.observed.seen, leaving.observed.remembered
+    return own_patches(leaving.update, others, seen.builds, known.versions)
 
 
 # What is left to do once the files are gone.

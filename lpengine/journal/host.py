@@ -10,6 +10,7 @@ from lpengine.journal.database import damaged, transaction, translated
 from lpengine.journal.entries import RunStatus, StepState
 from lpengine.journal.file import JournalFile
 from lpengine.journal.host_entries import (
+    AppliedPatch,
     Coming,
     Deed,
     FailedPatch,
@@ -234,7 +235,7 @@ class HostJournal(JournalFile):
     def clear_earlier_boots(self, boot_id: str) -> None:
         """A boot does whatever was left to be done on the host, failed live patches
         included."""
-        for table in ("pending", "failures"):
+        for table in ("pending", "failures", "applied"):
             self._execute(f"DELETE FROM {table} WHERE boot_id <> ?", (boot_id,))
 
     # Live patches on trial
@@ -254,7 +255,8 @@ class HostJournal(JournalFile):
         )
 
     def end_trial(self, trial: Trial, error: str = "") -> None:
-        """It went on, or it did not, because of `error`; the host is still there."""
+        """It went on, under that name, or it did not, because of `error`; the host is
+        still there."""
         with translated(self.path), transaction(self._writable()) as _:
             execute = self._writable().execute
             execute("DELETE FROM trials WHERE component = ?", (trial.component,))
@@ -272,6 +274,16 @@ class HostJournal(JournalFile):
                         trial.run,
                     ),
                 )
+            else:
+                execute(
+                    "INSERT OR REPLACE INTO applied"
+                    ' (component, name, "to", boot_id) VALUES (?,?,?,?)',
+                    (trial.component, trial.name, trial.to, trial.boot_id),
+                )
+
+    def applied(self) -> tuple[AppliedPatch, ...]:
+        """Those that went on; in another boot than this, they are gone."""
+        return self._rows("SELECT * FROM applied", (), lambda row: AppliedPatch(**row))
 
     def trials(self) -> tuple[Trial, ...]:
         """Those that have not ended: of another boot, the host went down meanwhile."""

@@ -128,9 +128,20 @@ class FailedPatch:
 
 
 @dataclass(frozen=True)
+class AppliedPatch:
+    """A live patch that went on in that boot under that name, and the version that it
+    brings its component to, as JSON: two updates may have modules of one name."""
+
+    component: str
+    name: str
+    to: str
+    boot_id: str
+
+
+@dataclass(frozen=True)
 class Trial:
     """The mark that is set before a live patch is applied and taken away when that has
-    ended, one way or the other. `to` is the version it brings."""
+    ended, one way or the other. `to` is the version that it brings, as JSON."""
 
     component: str
     name: str

@@ -69,6 +69,13 @@ CREATE TABLE failures (
     since TEXT NOT NULL,
     run INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE applied (
+    component TEXT NOT NULL,
+    name TEXT NOT NULL,
+    "to" TEXT NOT NULL,
+    boot_id TEXT NOT NULL,
+    PRIMARY KEY (component, name)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE trials (
     component TEXT PRIMARY KEY,
     name TEXT NOT NULL,
