@@ -236,6 +236,19 @@ def test_an_unreachable_host_stops_its_pool_only(two_pools: Site) -> None:
     assert two_pools.installed == ["host4"]
 
 
+def test_a_host_that_is_off_is_switched_on(site: Site) -> None:
+    site.pool("one", ["host1", "host2"])
+    site.text = site.text.replace(
+        "[pools.one.hosts]",
+        f'power_on = {{run = "touch {site.directory}/{{host}}.on", on = "here"}}\n'
+        "[pools.one.hosts]",
+    )
+    site.deaf = {"host2"}
+    assert site.run([update()]).pools[0].status is Status.REFUSED
+    outcome = site.run([update()], resolve=True)
+    assert [host.status for host in outcome.pools[0].hosts] == [Status.DONE] * 2
+
+
 def test_a_host_that_fails_in_the_middle(two_pools: Site) -> None:
     two_pools.failing = {"host1": TargetError("the disk said EIO")}
     outcome = two_pools.run([update()])

@@ -10,7 +10,7 @@ from datetime import timedelta
 from lpengine.errors import LpengineError, NotFoundError, TargetError
 from lpengine.hosts import Host, HostError, LocalHost
 from lpengine.package.model import Task
-from lpengine.planner.updates.plan import Fix
+from lpengine.planner.updates.plan import Deed, Fix
 from lpengine.planner.updates.state import Role
 from lpengine.pool.commands import PLAIN, XAPI, Command, Commands, Where, filled
 from lpengine.pool.gather import Observed, Opener
@@ -81,15 +81,23 @@ class Hands:
             )
 
     def fix(self, fix: Fix) -> None:
-        self.do(fix.do, fix.host or self.coordinator, fix.target, fix.arguments)
+        host = fix.host or self.coordinator
+        self.do(fix.do, host, fix.target, fix.arguments)
+        if fix.do is Deed.POWER_ON:
+            self.wait_for(host, "")
 
-    def reboot(self, host: str, deadline: float) -> str:
-        """Reboot and wait until it answers with another boot id, which is returned.
-        `HostError` where that takes longer than `deadline` seconds."""
+    def reboot(self, host: str) -> str:
+        """Reboot and wait until it answers with another boot id, which is returned."""
         before = self.boot_id(host)
         with suppress(HostError):  # it may go down under the command's feet
             self.do(Task.REBOOT_HOST, host)
-        end = time.monotonic() + deadline
+        return self.wait_for(host, before)
+
+    def wait_for(self, host: str, before: str) -> str:
+        """Its boot id, once that is another one than before. `HostError` where it takes
+        longer than the pool's hosts may."""
+        seconds = self.observed.config.deadline
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
             try:
                 now = self.boot_id(host)
@@ -99,7 +107,9 @@ class Hands:
                 return now
             time.sleep(self.poll)
         raise HostError(
-            f"{host} did not come back within {deadline:g} s of its reboot",
+            f"{host} did not come back within {seconds:g} s of its reboot"
+            if before
+            else f"{host} does not answer {seconds:g} s after it was switched on",
             hint="look at its console; the same command goes on once it is up",
         )
 
@@ -131,12 +141,11 @@ class Hands:
     ) -> dict[str, str]:
         """What the placeholders stand for. A toolstack's own names where it has any."""
         config, managed = self.observed.config.host(host), self.observed.managed
-        seen = self.observed.seen.get(host)
         return {
             "pool": self.pool,
             "pool_id": managed.uuid if managed else self.pool,
             "host": host,
-            "host_id": (seen.uuid if seen else "") or host,
+            "host_id": self.host_id(host),
             "guest": target,
             "guest_id": managed.guests.get(target, target) if managed else target,
             "address": config.address,
@@ -146,3 +155,11 @@ class Hands:
             "failures_to_tolerate": str(self.observed.state.ha_failures_to_tolerate),
             **arguments,
         }
+
+    def host_id(self, host: str) -> str:
+        """What the toolstack calls it; one that was not seen may be known by name."""
+        seen, managed = self.observed.seen.get(host), self.observed.managed
+        if seen is not None and seen.uuid:
+            return seen.uuid
+        known = managed.hosts if managed else ()
+        return next((one.uuid for one in known if one.name == host), host)

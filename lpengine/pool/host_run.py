@@ -164,7 +164,7 @@ class HostRun:
     def _carry_out(self, task: HostTask) -> None:
         hands = self._hands()
         if task.task is Task.REBOOT_HOST:
-            hands.reboot(self._plan.host, self.observed.config.deadline)
+            hands.reboot(self._plan.host)
         else:
             hands.do(task.task, self._plan.host, task.target)
             if task.task in _NOTED:
