@@ -1,12 +1,19 @@
 """Updates carried over pools: the right tasks before, the right state after."""
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lpengine.errors import RefusedError, StalePlanError, TargetError, UsageError
+from lpengine.errors import (
+    InputError,
+    RefusedError,
+    StalePlanError,
+    TargetError,
+    UsageError,
+)
 from lpengine.hosts import HostError
 from lpengine.package.model import Level, Task, Update, Version
 from lpengine.planner.plan import Verdict
@@ -23,6 +30,7 @@ from lpengine.pool.outcome import (
     Status,
 )
 from lpengine.pool.record import unfinished
+from lpengine.report.pool_progress import progress
 from tests import host_tree
 from tests.pool_cases import OTHER_BUILD_ID, Site, update
 
@@ -417,6 +425,43 @@ def test_a_line_that_was_cut_off_says_nothing(site: Site) -> None:
     assert outcome.run == record.name
     assert record.path.read_bytes().startswith(whole)
     assert {host.status for host in outcome.pools[0].hosts} == {Status.DONE}
+
+
+def test_a_damaged_record_is_named(site: Site) -> None:
+    site.pool("one", ["host1"])
+    site.failing = {"host1": TargetError("no")}
+    site.run([update()])
+    (record,) = unfinished(site.directory / "runs")
+    record.path.write_bytes(b"nonsense\n" + record.path.read_bytes())
+    with pytest.raises(InputError, match="damaged record of a run"):
+        site.run([update()])
+
+
+@pytest.mark.parametrize("style", ["lines", "json", "none"])
+def test_progress_in_words_and_for_programs(
+    site: Site, style: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    site.pool("one", ["host1", "host2"], "live_patching = false")
+    site.failing = {"host2": TargetError("no")}
+    with progress(style, [("one", "host1"), ("one", "host2")]) as notify:
+        site.run([update()], notify=notify)
+    output = capfd.readouterr()
+    assert output.out == ""
+    lines = output.err.splitlines()
+    if style == "none":
+        assert lines == []
+    elif style == "lines":
+        assert lines[0] == "one/host1: check ..."
+        assert "one/host1: done" in lines
+        assert lines[-2:] == ["one/host2: failed", "one: failed"]
+    else:
+        events = [json.loads(line) for line in lines]
+        assert {event["schema"] for event in events} == {"lpengine/pool-event/1"}
+        told = [(e["event"], e["host"], e["phase"], e["detail"]) for e in events]
+        assert ("done", "host1", "task", "reboot_host") in told
+        failed = next(event for event in events if event["event"] == "failed")
+        assert (failed["phase"], failed["error"]) == ("install", "no")
+        assert events[-1]["status"] == "failed"
 
 
 def test_stopped_by_the_operator_it_ends_what_it_is_doing(site: Site) -> None:
