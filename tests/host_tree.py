@@ -140,7 +140,11 @@ def xen(root: Path, *, build_id: str = XEN_BUILD_ID, listing: str = HEADING) -> 
 
 def xenserver(root: Path, port: int, host: str, **build: str) -> Path:
     """A XenServer dom0; its XAPI is a FakeXapi that serves at `port`."""
-    xen(root, **build)
+    return toolstack(xen(root, **build), port, host)
+
+
+def toolstack(root: Path, port: int, host: str) -> Path:
+    """XAPI on a host that is there already."""
     inventory = f"PRODUCT_BRAND='XenServer'\nINSTALLATION_UUID='{host}'\n"
     write(root, "/etc/xensource-inventory", inventory)
     for name, words in (("xe", ""), ("xe-toolstack-restart", "toolstack-restart")):

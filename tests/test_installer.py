@@ -1,16 +1,26 @@
 """Updates on one host: disk first, then memory, and the truth about what is left."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lpengine.errors import InputError, LpengineError, SignatureError, StalePlanError
+from lpengine.errors import (
+    InconclusiveError,
+    InputError,
+    LpengineError,
+    SignatureError,
+    StalePlanError,
+)
 from lpengine.installer.request import HostOutcome, Installation, Request
 from lpengine.journal import Deed, RunStatus
 from lpengine.package.model import Level, Task
 from lpengine.planner.plan import Verdict
 from lpengine.planner.updates.state import LivePatching, Mode
+from tests import host_tree, xapi_state
+from tests.fake_xe import FakeXapi
 from tests.site_cases import (
     FIRST,
     MEMORY_ONLY,
@@ -515,3 +525,66 @@ def test_two_updates_with_modules_of_one_name(
     assert host.uninstall(SECOND).failed == ()
     assert host.running == "+LP1"
     assert host.applied == ("fix",)
+
+
+# What the toolstack of a XenServer says.
+
+
+@pytest.fixture
+def xenserver(
+    host: EmulatedHost, tmp_path: Path
+) -> Iterator[Callable[..., EmulatedHost]]:
+    """`xenserver(pool={...}, host={...})`: the host in a pool whose XAPI says so."""
+    with FakeXapi(tmp_path / "xapi.json") as xapi:
+        host_tree.toolstack(host.root, xapi.port, xapi_state.ONE)
+
+        def make(**changes: Any) -> EmulatedHost:
+            roots = {xapi_state.ONE: host.root, xapi_state.TWO: tmp_path / "two"}
+            state = xapi_state.pool_of_two(roots)
+            state["vms"] = {}
+            state["pools"][xapi_state.POOL].update(changes.get("pool", {}))
+            state["hosts"][xapi_state.ONE].update(changes.get("host", {}))
+            xapi_state.save(xapi.path, state)
+            return host
+
+        yield make
+
+
+def test_a_pool_with_live_patching(xenserver: Any, workshop: Workshop) -> None:
+    host = xenserver()
+    assert done(host.install(workshop.update(files=FILES))).tasks == ()
+    assert host.running == "+LP1"
+
+
+@pytest.mark.parametrize(
+    ("changes", "suppressed"),
+    [
+        ({"pool": {"live-patching-disabled": True}}, "live-patching-disabled"),
+        ({"host": {"licence": {"restrict_updates": "false"}}}, "not-licensed"),
+    ],
+)
+def test_a_pool_without_live_patching(
+    xenserver: Any, workshop: Workshop, changes: dict[str, Any], suppressed: str
+) -> None:
+    host = xenserver(**changes)
+    found = host.install(workshop.update(files=FILES))
+    assert found.prepared.plan.suppressed == suppressed
+    assert tasks(done(found)) == [Task.REBOOT_HOST]
+    assert host.applied == ()
+
+
+def test_mandatory_tasks_of_the_toolstack_block(
+    xenserver: Any, workshop: Workshop
+) -> None:
+    host = xenserver(host={"pending-guidances": ["reboot_host"]})
+    found = host.install(workshop.update(files=FILES))
+    assert found.prepared.codes == ("LP-DEP-507",)
+
+
+def test_a_toolstack_that_does_not_answer(
+    host: EmulatedHost, workshop: Workshop
+) -> None:
+    host_tree.toolstack(host.root, 1, xapi_state.ONE)
+    with pytest.raises(InconclusiveError):
+        host.install(workshop.update(files=FILES))
+    assert api.boot(host.here).outcome is not None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from lpengine.errors import UsageError
+from lpengine.hosts.local import LocalHost
 from lpengine.installer.observe import Observed, observe
 from lpengine.installer.request import Asked, Prepared, Request
 from lpengine.installer.site import Site
@@ -18,9 +19,12 @@ from lpengine.planner.updates.plan import HostPlan, HostTask
 from lpengine.planner.updates.state import (
     HostState,
     LivePatching,
+    PoolState,
     UpdatePolicy,
 )
 from lpengine.targets.disk import DiskRefusal
+from lpengine.targets.host.toolstack import with_toolstack
+from lpengine.targets.host.xapi import Xapi
 
 NOBODY: Mapping[str, str] = MappingProxyType({})
 
@@ -38,9 +42,10 @@ def prepare(
         raise UsageError("neither disk nor memory: there is nothing to do")
     coming = {bundle.update.id: bundle for bundle in bundles}
     observed = observe(site, journal, [bundle.update for bundle in bundles])
+    observed, pool = with_pool(site, observed, tuple(coming))
     others = tuple(one for one in observed.updates if one.id not in coming)
     updates = (*others, *(bundle.update for bundle in bundles))
-    plan = decided(updates, observed, request)
+    plan = decided(updates, observed, request, pool)
     asked = tuple(
         Asked(bundle.update, bundle.digest, signers.get(id, ""))
         for id, bundle in coming.items()
@@ -55,8 +60,31 @@ def prepare(
     return replace(prepared, refusals=found)
 
 
+def with_pool(
+    site: Site, observed: Observed, updates: Sequence[str]
+) -> tuple[Observed, PoolState | None]:
+    """What the toolstack of a XenServer adds: licence, switch, and what it knows of the
+    host and of these updates. `InconclusiveError` where it does not answer."""
+    if not observed.seen.uuid:
+        return observed, None
+    root = "" if site.is_own else str(site.root)
+    managed = Xapi(LocalHost(), root).managed(updates)
+    known = managed.host(observed.seen.uuid)
+    state = observed.state
+    if known is not None:
+        ours = state.updates_requiring_reboot
+        state = with_toolstack(state, known)
+        both = ours | state.updates_requiring_reboot
+        state = replace(state, updates_requiring_reboot=both)
+    pool = PoolState(managed.name, (state,), live_patching=managed.live_patching)
+    return replace(observed, seen=replace(observed.seen, state=state)), pool
+
+
 def decided(
-    updates: Iterable[Update], observed: Observed, request: Request
+    updates: Iterable[Update],
+    observed: Observed,
+    request: Request,
+    pool: PoolState | None = None,
 ) -> HostPlan:
     policy = UpdatePolicy(
         mode=request.mode,
@@ -65,7 +93,7 @@ def decided(
         retry_crashed=request.retry_crashed,
         any_time=request.any_time,
     )
-    return decide_host(updates, forgiving(observed.state, request), None, policy)
+    return decide_host(updates, forgiving(observed.state, request), pool, policy)
 
 
 def forgiving(state: HostState, request: Request) -> HostState:

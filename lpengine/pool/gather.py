@@ -1,21 +1,19 @@
 """The state of pools, observed on all their hosts at once."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from lpengine.errors import LpengineError
 from lpengine.hosts import Host, open_host
-from lpengine.package.model import Task
 from lpengine.planner.updates.state import (
     HostState,
-    Pending,
     PoolState,
     Role,
 )
 from lpengine.pool.config import FEATURES, HostConfig, PoolConfig, ToolstackKind
 from lpengine.targets.host.observe import Seen, look
-from lpengine.targets.host.toolstack import ManagedHost, ManagedPool
+from lpengine.targets.host.toolstack import ManagedPool, with_toolstack
 from lpengine.targets.host.xapi import Xapi
 
 # How many hosts are looked at at once: each has an ssh of its own here.
@@ -199,41 +197,3 @@ def host_state(
     )
     known = managed.host(seen.uuid) if managed and seen and seen.uuid else None
     return state if known is None else with_toolstack(state, known)
-
-
-def with_toolstack(state: HostState, known: ManagedHost) -> HostState:
-    """Both what the host shows and what its toolstack knows of it. The licence must
-    allow what the operator says it does."""
-    requiring = known.updates_requiring_reboot
-    return replace(
-        state,
-        live=known.live,
-        enabled=known.enabled,
-        edition=known.edition or state.edition,
-        features={
-            one: allowed and known.features.get(one, False)
-            for one, allowed in state.features.items()
-        },
-        pending=both(state.pending, known.pending),
-        installed_updates=state.installed_updates | known.installed_updates,
-        updates_requiring_reboot=(
-            state.updates_requiring_reboot if requiring is None else requiring
-        ),
-        guests=known.guests,
-        storage=known.storage,
-        operations=(*state.operations, *known.operations),
-        prechecks=known.prechecks,
-        can_power_on=state.can_power_on or known.can_power_on,
-    )
-
-
-def both(one: Pending, other: Pending) -> Pending:
-    return Pending(
-        joined(one.mandatory, other.mandatory),
-        joined(one.recommended, other.recommended),
-        joined(one.full, other.full),
-    )
-
-
-def joined(one: Iterable[Task], other: Iterable[Task]) -> tuple[Task, ...]:
-    return tuple(dict.fromkeys((*one, *other)))

@@ -1,12 +1,14 @@
 """The seam to what manages hosts as a pool. It knows what no host can show alone."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from lpengine.package.model import Task
 from lpengine.planner.updates.state import (
     NOTHING_PENDING,
     Guest,
+    HostState,
     Pending,
     ServerPrecheck,
     Storage,
@@ -66,3 +68,41 @@ class Toolstack(Protocol):
         """All it knows, and what it answers for these updates. `InconclusiveError`
         where it does not answer."""
         ...
+
+
+def with_toolstack(state: HostState, known: ManagedHost) -> HostState:
+    """Both what the host shows and what its toolstack knows of it. The licence must
+    allow what the operator says it does."""
+    requiring = known.updates_requiring_reboot
+    return replace(
+        state,
+        live=known.live,
+        enabled=known.enabled,
+        edition=known.edition or state.edition,
+        features={
+            one: allowed and known.features.get(one, False)
+            for one, allowed in state.features.items()
+        },
+        pending=both(state.pending, known.pending),
+        installed_updates=state.installed_updates | known.installed_updates,
+        updates_requiring_reboot=(
+            state.updates_requiring_reboot if requiring is None else requiring
+        ),
+        guests=known.guests,
+        storage=known.storage,
+        operations=(*state.operations, *known.operations),
+        prechecks=known.prechecks,
+        can_power_on=state.can_power_on or known.can_power_on,
+    )
+
+
+def both(one: Pending, other: Pending) -> Pending:
+    return Pending(
+        joined(one.mandatory, other.mandatory),
+        joined(one.recommended, other.recommended),
+        joined(one.full, other.full),
+    )
+
+
+def joined(one: Iterable[Task], other: Iterable[Task]) -> tuple[Task, ...]:
+    return tuple(dict.fromkeys((*one, *other)))
