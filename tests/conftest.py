@@ -38,6 +38,19 @@ def build_hv_in(directory: Path, **defines: object) -> Path:
     return directory / "hv"
 
 
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs one command line as `main` does: (exit code, stdout, stderr)."""
+    from lpengine.cli import run
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = run([str(argument) for argument in arguments])
+        output = capfd.readouterr()
+        return code, output.out, output.err
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def build_hv() -> Callable[..., Path]:
     """`build_hv(directory, VERSION_EXTRA=".8")` -> the image compiled there."""

@@ -21,18 +21,6 @@ from tests.archive_cases import archive
 Cli = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Runs one command line as `main` does: (exit code, stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        output = capfd.readouterr()
-        return code, output.out, output.err
-
-    return call
-
-
 @pytest.fixture(scope="session")
 def payload(
     tmp_path_factory: pytest.TempPathFactory, hv_image: Path, patch_sources: Path

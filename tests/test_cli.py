@@ -8,21 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from lpengine.cli import VERBS, lpengine, run
+from lpengine.cli import VERBS, lpengine
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Runs one command line as `main` does: (exit code, stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        output = capfd.readouterr()
-        return code, output.out, output.err
-
-    return call
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from lpengine.cli import run
 from lpengine.package.model import Level
 from tests import host_tree
 from tests.host_tree import HEADING
@@ -14,18 +13,6 @@ from tests.pool_bundles import Publisher
 from tests.pool_cases import LIVEPATCH, OTHER_BUILD_ID, Site, update
 
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Runs one command line as `main` does: (exit code, stdout, stderr)."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = run([str(argument) for argument in arguments])
-        output = capfd.readouterr()
-        return code, output.out, output.err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lpengine.cli.pool_verdicts import of_outcome
 from lpengine.errors import (
     InputError,
     RefusedError,
@@ -86,6 +87,7 @@ def test_no_action_required(two_pools: Site) -> None:
         "host1",
         "host3",
     ]
+    assert of_outcome(outcome) == 0
     assert all(two_pools.log(f"host{n}") == [] for n in (1, 2, 3, 4))
     assert nothing_remains(two_pools, [update()])
 
@@ -128,6 +130,7 @@ def reboots(site: Site, updates: list[Update]) -> None:
     outcome = site.run(updates)
     assert on_host(outcome, "host1") == HostOutcome("host1", Status.DONE)
     assert site.log("host1") == ["reboot"]
+    assert of_outcome(outcome) == 0
     assert nothing_remains(site, updates)
 
 
@@ -207,6 +210,7 @@ def test_a_payload_that_is_refused_at_run_time(site: Site) -> None:
     outcome = site.run([update()])
     one = on_host(outcome, "host1")
     assert (one.status, one.failed) == (Status.DONE, ("xen",))
+    assert of_outcome(outcome) == 22
     assert [task.task for task in one.left] == [Task.REBOOT_HOST]
     assert site.log("host1") == []
     assert on_host(outcome, "host2") == HostOutcome("host2", Status.DONE)
@@ -228,6 +232,7 @@ def test_a_full_disk_is_refused_beforehand(two_pools: Site) -> None:
     assert {pool.status for pool in outcome.pools} == {Status.REFUSED}
     assert isinstance(outcome.pools[0].error, RefusedError)
     assert "LP-DSK-701" in outcome.pools[0].error.codes
+    assert of_outcome(outcome) == 10
     assert two_pools.installed == []
     assert not outcome.open
 
@@ -240,6 +245,7 @@ def test_an_unreachable_host_stops_its_pool_only(two_pools: Site) -> None:
     assert isinstance(one.error, RefusedError)
     assert one.error.codes == ("LP-ENV-601",)
     assert {host.status for host in one.hosts} == {Status.SKIPPED}
+    assert of_outcome(outcome) == 31
     assert in_pool(outcome, "two").status is Status.DONE
     assert two_pools.installed == ["host4"]
 
@@ -269,6 +275,7 @@ def test_a_host_that_fails_in_the_middle(two_pools: Site) -> None:
     }
     assert in_pool(outcome, "two").status is Status.DONE
     assert outcome.open
+    assert of_outcome(outcome) == 30
 
     # The same command goes on where it stopped.
     two_pools.failing = {}
@@ -311,6 +318,7 @@ def test_a_host_that_has_changed_since_the_plan(two_pools: Site) -> None:
     one = in_pool(outcome, "one")
     assert one.status is Status.FAILED
     assert isinstance(one.error, StalePlanError)
+    assert of_outcome(outcome) == 12
     assert in_pool(outcome, "two").status is Status.DONE
     assert two_pools.installed == ["host4"]
     assert not outcome.open
@@ -325,6 +333,7 @@ def test_a_host_that_does_not_come_back(site: Site) -> None:
     one = on_host(outcome, "host1")
     assert isinstance(one.error, HostError)
     assert "did not come back within 1 s" in one.error.message
+    assert of_outcome(outcome) == 31
     assert on_host(outcome, "host2").status is Status.SKIPPED
 
     # Somebody has brought it up meanwhile.
@@ -354,6 +363,7 @@ def site_installed_nothing() -> object:
 def test_in_manual_mode_tasks_are_left(site: Site) -> None:
     site.pool("one", ["host1", "host2"], "live_patching = false")
     outcome = site.run([update(), toolstack()], mode=Mode.MANUAL)
+    assert of_outcome(outcome) == 20
     for name in ("host1", "host2"):
         one = on_host(outcome, name)
         assert one.status is Status.DONE
@@ -474,6 +484,7 @@ def test_stopped_by_the_operator_it_ends_what_it_is_doing(site: Site) -> None:
 
     outcome = site.run([update()], notify=notify, cancelled=stop)
     assert in_pool(outcome, "one").status is Status.CANCELLED
+    assert of_outcome(outcome) == 130
     assert on_host(outcome, "host1").status is Status.CANCELLED
     assert on_host(outcome, "host2").status is Status.SKIPPED
     assert site.installed == ["host1"]
