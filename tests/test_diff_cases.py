@@ -18,7 +18,7 @@ OTHER_WAY_ROUND = {"gcc": ("-g",), "clang": ()}
 
 def check(case: Case, compiler: str, more: tuple[str, ...]) -> None:
     promised = case.promised | case.promised.get(compiler, {})
-    if promised.get("debug", False):
+    if promised.get("debug", False) and "-gbtf" not in more:
         more = ("-g",)
     changes = differed(case, compiler, more)
     told = f"{changes.refusals}\n{changes.notes}\n{changes.changed_functions}"
@@ -66,3 +66,16 @@ def test_case_with_debug_information_the_other_way_round(
     case: Case, compiler: str
 ) -> None:
     check(case, compiler, OTHER_WAY_ROUND[compiler])
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=case.name)
+        for case in cases()
+        if case.promised.get("debug") and not case.name.startswith("lines-")
+    ],
+)
+def test_meaning_by_btf(case: Case) -> None:
+    """gcc can write BTF for any target, without DWARF."""
+    check(case, "gcc", ("-gbtf",))

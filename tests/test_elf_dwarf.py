@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from lpengine.core.dwarf import dwarf_entries
 from lpengine.core.dwarf_lines import dwarf_lines
+from lpengine.diff.layouts import types_of
 from lpengine.elf import Image, parse_image
-from lpengine.elf.dwarf import DebugInfo, LineTable, Tag
+from lpengine.elf.dwarf import BtfInfo, DebugInfo, LineTable, Tag
 from lpengine.errors import InputError
 
 SOURCE = """
@@ -148,6 +149,42 @@ def test_lines_are_those_of_pyelftools(raw: bytes) -> None:
         assert found
         assert found[1] == line
     assert table.at(0, 0) is None
+
+
+def test_btf_says_the_same_as_dwarf(tmp_path: Path) -> None:
+    image = parse_image(compile_with(("gcc", "-gbtf"), tmp_path))
+    section = image.section(".BTF")
+    assert section
+    raw = image.section_data(section)
+    btf = types_of(BtfInfo(raw))
+    dwarf = types_of(DebugInfo(parse_image(compile_with(("gcc", "-g"), tmp_path))))
+    assert btf.enumerators == dwarf.enumerators
+    assert set(btf.layouts) == set(dwarf.layouts)
+    for name, layout in btf.layouts.items():
+        other = dwarf.layouts[name]
+        assert layout.size == other.size
+        assert [m.start for m in layout.members] == [m.start for m in other.members]
+        assert [m.bits for m in layout.members] == [m.bits for m in other.members]
+    shapes = {name: each.shape for name, each in btf.prototypes.items()}
+    assert shapes == {name: each.shape for name, each in dwarf.prototypes.items()}
+
+
+@given(st.data())
+def test_damaged_btf_is_an_input_error(data: st.DataObject) -> None:
+    raw = bytearray(btf_sample())
+    for _ in range(data.draw(st.integers(1, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    with suppress(InputError):
+        types_of(BtfInfo(bytes(raw[: data.draw(st.integers(0, len(raw)))])))
+
+
+@cache
+def btf_sample() -> bytes:
+    with tempfile.TemporaryDirectory() as scratch:
+        image = parse_image(compile_with(("gcc", "-gbtf"), Path(scratch)))
+    section = image.section(".BTF")
+    assert section
+    return image.section_data(section)
 
 
 def test_an_object_without_has_none(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The entries of DWARF debug information about types and functions."""
 
+from enum import IntFlag
 from struct import Struct
 from typing import NamedTuple
 
@@ -12,6 +13,18 @@ NO_NAME = lib.LP_VALUE_NONE
 IN_STRINGS = lib.LP_VALUE_STRING
 IN_LINE_STRINGS = lib.LP_VALUE_LINE_STRING
 IN_ENTRIES = lib.LP_VALUE_INLINE
+
+
+class EntryFlag(IntFlag):
+    """Entry.flags."""
+
+    SIZE = lib.LP_ENTRY_SIZE
+    VALUE = lib.LP_ENTRY_VALUE
+    BIT_OFFSET = lib.LP_ENTRY_BIT_OFFSET
+    BIT_PLACE = lib.LP_ENTRY_BIT_PLACE
+    EXTERNAL = lib.LP_ENTRY_EXTERNAL
+    DECLARATION = lib.LP_ENTRY_DECLARATION
+    CODE = lib.LP_ENTRY_CODE
 
 
 class Entry(NamedTuple):

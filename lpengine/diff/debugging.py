@@ -34,7 +34,7 @@ class Debugging:
 
     @cached_property
     def _types(self) -> tuple[Types, Types] | None:
-        if not self._have(".debug_info"):
+        if not self._have(".debug_info") and not self._have(".BTF"):
             return None
         old, new = self._read_types(self._old), self._read_types(self._new)
         return (old, new) if old is not None and new is not None else None
@@ -63,8 +63,12 @@ class Debugging:
         )
 
     def _read_types(self, object_: ObjectFile) -> Types | None:
+        image = object_.image
+        btf = image.section(".BTF")
         try:
-            return types_of(dwarf.DebugInfo(object_.image))
+            if btf is not None and image.section(".debug_info") is None:
+                return types_of(dwarf.BtfInfo(image.section_data(btf)))
+            return types_of(dwarf.DebugInfo(image))
         except InputError as error:
             self._unreadable.append(f"{object_.path}: {error.message}")
             return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from lpengine.core.dwarf import Entry
-from lpengine.elf.dwarf import DebugInfo, Tag
+from lpengine.elf.dwarf import Tag, TypeInfo
 from lpengine.elf.dwarf.tags import COMPOSITES, QUALIFIERS
 
 _DEEPEST = 24
@@ -62,13 +62,13 @@ class Types:
     prototypes: dict[str, Prototype] = field(default_factory=dict)
 
 
-def types_of(info: DebugInfo) -> Types:
+def types_of(info: TypeInfo) -> Types:
     """All named types and all global functions that debug information knows."""
     return _Reader(info).read()
 
 
 class _Reader:
-    def __init__(self, info: DebugInfo) -> None:
+    def __init__(self, info: TypeInfo) -> None:
         self._info = info
         self._texts: dict[int, str] = {}
         # Damaged types may lead back to themselves.

@@ -17,19 +17,11 @@ from lpengine.elf.image import Image
 _DEEPEST = 64
 
 
-class DebugInfo:
-    """What an object's debug information says about types and functions.
+class TypeInfo:
+    """Entries about types and functions, wherever they are from."""
 
-    InputError, when it is made, where that is damaged or of an unknown kind.
-    """
-
-    def __init__(self, image: Image) -> None:
-        info = debug_section(image, ".debug_info")
-        abbreviations = debug_section(image, ".debug_abbrev")
-        offsets = debug_section(image, ".debug_str_offsets")
-        self.entries: tuple[Entry, ...] = dwarf_entries(info, abbreviations, offsets)
-        self._image = image
-        self._info = bytes(info)
+    def __init__(self, entries: tuple[Entry, ...]) -> None:
+        self.entries = entries
         self._names: dict[tuple[int, int], str] = {}
 
     def __bool__(self) -> bool:
@@ -73,14 +65,18 @@ class DebugInfo:
 
     def size_of(self, offset: int) -> int:
         """How many bytes a type takes, 0 where that is not said."""
-        entry = self.unqualified(offset)
-        if entry is None:
-            return 0
-        if entry.tag == Tag.POINTER:
-            return 8
-        if entry.tag == Tag.ARRAY and not entry.has_size:
-            return self.elements(entry) * self._element_size(entry)
-        return entry.size
+        count = 1
+        for _ in range(_DEEPEST):
+            entry = self.unqualified(offset)
+            if entry is None:
+                return 0
+            if entry.tag == Tag.POINTER:
+                return 8 * count
+            if entry.tag != Tag.ARRAY or entry.has_size:
+                return entry.size * count
+            count *= self.elements(entry)
+            offset = entry.type
+        return 0
 
     def elements(self, array: Entry) -> int:
         """How many elements an array has in all its dimensions."""
@@ -89,13 +85,6 @@ class DebugInfo:
             if each.tag == Tag.SUBRANGE:
                 count *= max(each.value, 0) if each.has_value else 0
         return count
-
-    def _element_size(self, array: Entry) -> int:
-        inner = self.unqualified(array.type)
-        # Of arrays as elements there are none in C: dimensions are listed.
-        if inner is None or inner.tag == Tag.ARRAY:
-            return 0
-        return 8 if inner.tag == Tag.POINTER else inner.size
 
     @cached_property
     def composites(self) -> tuple[Entry, ...]:
@@ -117,6 +106,25 @@ class DebugInfo:
             if entry.parent:
                 found[entry.parent - 1].append(place)
         return found
+
+    def _read(self, section: int, offset: int) -> str:
+        """The name at a place of what an entry says that it is in."""
+        raise NotImplementedError
+
+
+class DebugInfo(TypeInfo):
+    """What an object's DWARF debug information says about types and functions.
+
+    InputError, when it is made, where that is damaged or of an unknown kind.
+    """
+
+    def __init__(self, image: Image) -> None:
+        info = debug_section(image, ".debug_info")
+        abbreviations = debug_section(image, ".debug_abbrev")
+        offsets = debug_section(image, ".debug_str_offsets")
+        super().__init__(dwarf_entries(info, abbreviations, offsets))
+        self._image = image
+        self._info = bytes(info)
 
     @cached_property
     def _strings(self) -> dict[int, bytes]:
