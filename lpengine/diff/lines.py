@@ -203,19 +203,47 @@ def _company(side: Side, index: int) -> list[str]:
     """The source files and functions whose names go into the same call as an
     immediate; "" stands for a function's name."""
     code, functions = side.code, side.references.object.function_names
-    call = _next_call(code, index)
-    if call is None:
+    path = _way_to_call(code, index)
+    if not path:
         return []
     start = index
-    while start > max(0, index - _NEIGHBOURS) and not _is_call(code, start - 1):
+    while start > max(0, index - _NEIGHBOURS) and not _parts(code, start - 1):
         start -= 1
     found = []
-    for reference in (r for at in range(start, call) for r in code.fields_at(at)):
+    places = (*range(start, index), *path)
+    for reference in (r for at in places for r in code.fields_at(at)):
         if _source(reference):
             found.append(_source(reference))
         elif _names_function(reference, functions):
             found.append("")
     return found
+
+
+def _way_to_call(code: Instructions, index: int) -> list[int]:
+    """The instructions from one to the next call, along jumps that are always taken:
+    calls that never return are made once for many places. Empty where none comes."""
+    way = [index]
+    at = index + 1
+    for _ in range(_NEIGHBOURS):
+        if not 0 <= at < len(code):
+            break
+        if _is_call(code, at):
+            return way
+        way.append(at)
+        if _ends(code.decoded[at]):
+            target = code.target(at)
+            following = None if target is None else code.decoded.begins_at(target)
+            if following is None:
+                break
+            at = following
+        else:
+            at += 1
+    return []
+
+
+def _parts(code: Instructions, index: int) -> bool:
+    """Whether what is in front of an instruction belongs to something else."""
+    return _is_call(code, index) or _ends(code.decoded[index])
 
 
 def _names_function(reference: Reference, functions: frozenset[str]) -> bool:
@@ -230,15 +258,6 @@ def _source(reference: Reference) -> str:
     if reference.text is None or not _SOURCE_NAME.fullmatch(reference.text[:-1]):
         return ""
     return reference.text[:-1].decode()
-
-
-def _next_call(code: Instructions, index: int) -> int | None:
-    for at in range(index + 1, min(index + 1 + _NEIGHBOURS, len(code))):
-        if _is_call(code, at):
-            return at
-        if _ends(code.decoded[at]):
-            return None
-    return None
 
 
 def _is_call(code: Instructions, index: int) -> bool:
