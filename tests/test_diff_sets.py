@@ -148,3 +148,42 @@ def test_nothing_to_compare(tmp_path: Path) -> None:
     build(tmp_path / "some", {"callee.c": CALLEE})
     with pytest.raises(NotFoundError, match="no object file"):
         pair_files(tmp_path / "some", tmp_path / "empty")
+
+
+MEMBERS = """
+struct thing { long first, second, third, fourth; };
+long one(struct thing *thing) { return thing->second * 3 + thing->first; }
+long two(struct thing *thing) { return thing->third * 5 + thing->second; }
+long three(struct thing *thing, long by) { return thing->fourth = by * thing->third; }
+"""
+ACCESSOR = """
+struct thing { long first, second, third, fourth; };
+static inline long wanted(struct thing *thing) { return thing->second; }
+long one(struct thing *thing) { return wanted(thing) * 3 + 1; }
+long two(struct thing *thing) { return wanted(thing) * 5 + 2; }
+long three(struct thing *thing) { return wanted(thing) * 7 + 3; }
+long four(struct thing *thing) { return wanted(thing) * 9 + 4; }
+"""
+
+
+def suspected(changes: Changes) -> bool:
+    return "layout-suspected" in {each.cause for each in changes.refusals}
+
+
+def test_a_struct_that_grows_shows_without_debug_information(tmp_path: Path) -> None:
+    grown = MEMBERS.replace("{ long first", "{ long before, first")
+    before = build(tmp_path / "before", {"use.c": MEMBERS})
+    after = build(tmp_path / "after", {"use.c": grown})
+    changes = compare(before, after)
+    assert suspected(changes)
+    assert changes.refusals[0].code == "LP-DAT-301"
+    assert "+0x8" in changes.refusals[0].evidence
+
+
+def test_another_member_is_not_another_layout(tmp_path: Path) -> None:
+    other = ACCESSOR.replace("return thing->second", "return thing->third")
+    before = build(tmp_path / "before", {"use.c": ACCESSOR})
+    after = build(tmp_path / "after", {"use.c": other})
+    changes = compare(before, after)
+    assert changes.verdict is Verdict.CHANGED
+    assert len(changes.objects[0].changed_functions) == 4

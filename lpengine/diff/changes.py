@@ -217,6 +217,7 @@ class Difference(StrEnum):
     """What makes a function a changed one."""
 
     CODE = "code"  # an instruction
+    OFFSET = "offset"  # only how far behind a pointer it addresses things
     REFERENCE = "reference"  # what an instruction refers to
     SIZE = "size"  # it ends elsewhere
     CHILD = "child"  # its .cold part
@@ -230,11 +231,14 @@ class Difference(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why a function is not the same. `text` is one sentence; `first` is the first
-    pair of instructions that differ, where code does."""
+    pair of instructions that differ, where code does; `shift` of OFFSET is how much
+    further it addresses things, `shifted` where the original addresses them."""
 
     kind: Difference
     text: str
     first: Row | None = None
+    shift: int = 0
+    shifted: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

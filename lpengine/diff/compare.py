@@ -6,8 +6,14 @@ from dataclasses import dataclass
 from lpengine.core import differing_instructions
 from lpengine.diff.align import aligned
 from lpengine.diff.changes import Difference
-from lpengine.diff.lines import Lines, Side, immediate
+from lpengine.diff.instructions import (
+    immediate,
+    same_but_immediate,
+    same_jump,
+)
+from lpengine.diff.lines import Lines, Side
 from lpengine.diff.match import Match
+from lpengine.diff.offsets import Shift, shift_of
 from lpengine.diff.private import Privacy
 from lpengine.diff.references import Reference, References
 from lpengine.diff.shape import Instructions, kind, masked, same_shape
@@ -51,6 +57,7 @@ class Comparer:
         self._private_new = Privacy(self.new)
         self._alike: dict[tuple[int, int], bool] = {}
         self._code: dict[tuple[int, int], dict[int, int]] = {}
+        self._taken_apart: dict[tuple[int, int], tuple[Instructions, Instructions]] = {}
         self._note_lines()
 
     def differing(self, one: Unit, two: Unit) -> Differing | None:
@@ -66,6 +73,32 @@ class Comparer:
             if other is not None:
                 others = self.new_tables.by_owner.get(other.number, [])
                 self._lines.note_records(records, others)
+
+    def shift(self, one: Unit, two: Unit) -> Shift | None:
+        """How much further one function addresses what the other does, if that is
+        all they differ in."""
+        before, after = self._instructions(one, two)
+        places = differing_instructions(before.code, after.code)
+        if places is None:
+            if len(before.significant) != len(after.significant):
+                return None
+            pairs = list(zip(before.significant, after.significant, strict=True))
+        elif self._differing_fields(one, two) is not None:
+            return None
+        else:
+            index_of = before.decoded.index_of
+            pairs = [(index_of(place), index_of(place)) for place in places]
+        return shift_of(before, after, pairs, self.same_target)
+
+    def _instructions(self, one: Unit, two: Unit) -> tuple[Instructions, Instructions]:
+        """Both functions taken apart, and kept: most that differ are looked at
+        again."""
+        key = one.number, two.number
+        found = self._taken_apart.get(key)
+        if found is None:
+            found = Instructions(self.old, one), Instructions(self.new, two)
+            self._taken_apart[key] = found
+        return found
 
     def same_target(self, one: Reference, two: Reference) -> bool:
         """Whether two fields refer to the same."""
@@ -140,7 +173,7 @@ class Comparer:
         left, right = masked(self.old, one), masked(self.new, two)
         if left == right:
             return self._differing_fields(one, two)
-        before, after = Instructions(self.old, one), Instructions(self.new, two)
+        before, after = self._instructions(one, two)
         places = differing_instructions(left, right)
         if places is not None:
             return self._differing_places(one, two, before, after, places)
@@ -227,12 +260,12 @@ class Comparer:
         fields, others = before.fields_at(index), after.fields_at(other)
         places = left.offset, right.offset
         if before.target(index) is not None or after.target(other) is not None:
-            if _same_jump(before, index, after, other):
+            if same_jump(before, index, after, other):
                 return None
             return Differing(Difference.CODE, *places, "a jump goes elsewhere")
         if len(fields) != len(others):
             return Differing(Difference.CODE, *places, "another instruction")
-        if not _same_but_immediate(before, index, after, other):
+        if not same_but_immediate(before, index, after, other):
             return Differing(Difference.CODE, *places, "another instruction")
         for a, b in zip(fields, others, strict=True):
             if not self.same_target(a, b):
@@ -348,52 +381,6 @@ def _offset(references: Sequence[Reference], index: int) -> int:
 
 def _at(code: Instructions, index: int) -> int:
     return code.decoded[index].offset if index < len(code) else -1
-
-
-def _same_jump(
-    before: Instructions, index: int, after: Instructions, other: int
-) -> bool:
-    left, right = before.decoded[index], after.decoded[other]
-    if _condition(before, index) != _condition(after, other):
-        return False
-    target, twin = before.target(index), after.target(other)
-    if target is None or twin is None:
-        return False
-    rank, other_rank = before.ranks.get(target), after.ranks.get(twin)
-    if rank is None and other_rank is None:
-        return target - left.end == twin - right.end
-    return rank == other_rank
-
-
-def _condition(code: Instructions, index: int) -> tuple[int, bytes]:
-    """What decides a jump, whether its distance is near or far."""
-    each = code.decoded[index]
-    opcode = each.opcode
-    if each.map == 1 and 0x80 <= opcode <= 0x8F:
-        opcode = opcode - 0x10
-    elif each.map == 0 and opcode == 0xE9:
-        opcode = 0xEB
-    return opcode, code.bytes_at(index)[: each.opcode_at]
-
-
-def _same_but_immediate(
-    before: Instructions, index: int, after: Instructions, other: int
-) -> bool:
-    left, right = before.decoded[index], after.decoded[other]
-    if (left.map, left.modrm, left.flags) != (right.map, right.modrm, right.flags):
-        return False
-    if left.opcode != right.opcode and {left.opcode, right.opcode} != {0x68, 0x6A}:
-        return False
-    return _body(before, index) == _body(after, other)
-
-
-def _body(code: Instructions, index: int) -> bytes:
-    """An instruction without its opcode byte and its immediate."""
-    each = code.decoded[index]
-    raw = code.bytes_at(index)
-    if each.immediate_size:
-        raw = raw[: each.immediate_at] + raw[each.immediate_at + each.immediate_size :]
-    return raw[: each.opcode_at] + raw[each.opcode_at + 1 :]
 
 
 def _meaning(tables: Tables, unit: Unit) -> list[TableRecord]:

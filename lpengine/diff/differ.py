@@ -245,6 +245,12 @@ class _Differ:
         before = code_of(self._examination.old.references, pair.old)
         after = code_of(self._examination.new.references, pair.new)
         first = first_row(before, after, (differing.before, differing.after))
+        if differing.kind is Difference.CODE:
+            shift = self._examination.comparer.shift(pair.old, pair.new)
+            if shift is not None:
+                text = f"it addresses what it did, {shift.by:+#x} further"
+                kind = Difference.OFFSET
+                return Reason(kind, text, first, shift.by, shift.places)
         return Reason(differing.kind, differing.what, first)
 
     def _carried(self, pair: Pair) -> FunctionChange:

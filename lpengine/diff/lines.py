@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from lpengine.core import Decoded
+from lpengine.diff.instructions import ends, immediate, is_call, loads_constant
 from lpengine.diff.linemap import LineMap
 from lpengine.diff.names import is_function_name
 from lpengine.diff.references import Reference, References
@@ -104,7 +104,7 @@ class Lines:
         the patched build are one line."""
         before, after = old.code, new.code
         values = immediate(before, index), immediate(after, other)
-        if not _loads(before.decoded[index]) or min(values) <= 0:
+        if not loads_constant(before.decoded[index]) or min(values) <= 0:
             return False
         company = _company(old, index)
         if not self._has_evidence(old, new, values, company):
@@ -184,21 +184,6 @@ class Lines:
         return all(a == b or line_map.moves(int(a), int(b)) for a, b in pairs)
 
 
-def immediate(code: Instructions, index: int) -> int:
-    """The immediate of an instruction, as a signed number."""
-    each = code.decoded[index]
-    start = each.offset + each.immediate_at
-    raw = code.code[start : start + each.immediate_size]
-    return int.from_bytes(raw, "little", signed=True)
-
-
-def _loads(each: Decoded) -> bool:
-    """mov of a constant into a register or to memory, or push."""
-    if each.map or not each.immediate_size:
-        return False
-    return 0xB8 <= each.opcode <= 0xBF or each.opcode in (0xC7, 0x68, 0x6A)
-
-
 def _company(side: Side, index: int) -> list[str]:
     """The source files and functions whose names go into the same call as an
     immediate; "" stands for a function's name."""
@@ -227,10 +212,10 @@ def _way_to_call(code: Instructions, index: int) -> list[int]:
     for _ in range(_NEIGHBOURS):
         if not 0 <= at < len(code):
             break
-        if _is_call(code, at):
+        if is_call(code, at):
             return way
         way.append(at)
-        if _ends(code.decoded[at]):
+        if ends(code.decoded[at]):
             target = code.target(at)
             following = None if target is None else code.decoded.begins_at(target)
             if following is None:
@@ -243,7 +228,7 @@ def _way_to_call(code: Instructions, index: int) -> list[int]:
 
 def _parts(code: Instructions, index: int) -> bool:
     """Whether what is in front of an instruction belongs to something else."""
-    return _is_call(code, index) or _ends(code.decoded[index])
+    return is_call(code, index) or ends(code.decoded[index])
 
 
 def _names_function(reference: Reference, functions: frozenset[str]) -> bool:
@@ -258,22 +243,6 @@ def _source(reference: Reference) -> str:
     if reference.text is None or not _SOURCE_NAME.fullmatch(reference.text[:-1]):
         return ""
     return reference.text[:-1].decode()
-
-
-def _is_call(code: Instructions, index: int) -> bool:
-    each = code.decoded[index]
-    if each.map:
-        return False
-    if each.opcode == 0xFF:
-        return each.modrm >> 3 & 7 in (2, 3)
-    if each.opcode == 0xE9:
-        return bool(code.fields_at(index))  # a call that needs no return
-    return each.opcode == 0xE8
-
-
-def _ends(each: Decoded) -> bool:
-    """Whether control does not go on to the next instruction."""
-    return each.map == 0 and each.opcode in (0xC3, 0xC2, 0xCB, 0xE9, 0xEB)
 
 
 def _in_order(known: Pair, found: Pair) -> bool:

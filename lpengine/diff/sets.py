@@ -1,6 +1,7 @@
 """Many pairs of objects that become one patch: each compared by itself, then what
 only shows when all are looked at together."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
@@ -8,6 +9,7 @@ from pathlib import PurePath
 from lpengine.diff import codes
 from lpengine.diff.changes import (
     Changes,
+    Difference,
     FanOut,
     ObjectChanges,
     Refusal,
@@ -20,6 +22,9 @@ from lpengine.diff.fanout import Inlined, fan_out, inlined_in
 from lpengine.diff.pairing import FilePair, is_object
 from lpengine.elf import Image
 from lpengine.elf.constants import STT_FUNC
+
+# So many functions do not come to address so many things as far by another fix.
+_MANY = 3
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,35 @@ def _together(
         for fan in fans
         if fan.missing
     )
-    return Changes(tuple(found), refusals, fans)
+    return Changes(tuple(found), (*refusals, *_suspected(found)), fans)
+
+
+def _suspected(found: Sequence[ObjectChanges]) -> Iterator[Refusal]:
+    """A struct that changed its layout, seen by what that does to code: many functions
+    that only address things further, all as far. Debug information says it better
+    where there is any."""
+    shifts: dict[int, list[str]] = defaultdict(list)
+    places: dict[int, set[int]] = defaultdict(set)
+    for each in found:
+        if not any(note.cause == "no-debug-information" for note in each.notes):
+            continue
+        for function in each.functions:
+            reason = function.reason
+            if reason and reason.kind is Difference.OFFSET:
+                shifts[reason.shift].append(function.name)
+                places[reason.shift] |= reason.shifted
+    for shift, functions in sorted(shifts.items()):
+        if len(functions) >= _MANY and len(places[shift]) >= _MANY:
+            yield Refusal(
+                codes.LAYOUT_CHANGED,
+                "layout-suspected",
+                f"offset {shift:+#x}",
+                f"{len(functions)} functions ({', '.join(functions[:4])}, ...) differ "
+                f"only in that they address things {shift:+#x} further: a struct that "
+                "they share changed its layout",
+                "build both with -g, which tells; keep the layout and put what is new "
+                "into shadow data",
+            )
 
 
 def _inlined(
