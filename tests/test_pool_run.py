@@ -93,11 +93,14 @@ def test_no_action_required(two_pools: Site) -> None:
 
 
 def test_a_second_run_finds_nothing_to_do(two_pools: Site) -> None:
-    two_pools.run([update()])
+    first = two_pools.run([update()])
     two_pools.installed.clear()
     outcome = two_pools.run([update()])
     assert {pool.status for pool in outcome.pools} == {Status.NOTHING}
     assert two_pools.installed == []
+    assert of_outcome(outcome) == 0
+    records = (two_pools.directory / "runs").glob("*.jsonl")
+    assert [one.stem for one in records] == [first.run]
 
 
 def test_hosts_of_a_pool_one_after_another_and_pools_side_by_side(site: Site) -> None:

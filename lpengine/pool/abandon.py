@@ -30,7 +30,7 @@ def abandon(context: Context, observed: Sequence[Observed]) -> FleetOutcome:
     )
     is_open = record.is_open
     if not is_open:
-        record.write(Line(Kind.ENDED))
+        record.end()
     return FleetOutcome(record.name, outcomes, open=is_open)
 
 

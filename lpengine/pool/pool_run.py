@@ -64,6 +64,12 @@ class PoolRun:
     def _all(self) -> Status:
         if self._held is not None:
             raise self._held
+        if self._plan.verdict is Verdict.NOTHING and not self._has_acted():
+            self._hosts = {
+                one.host: HostOutcome(one.host, Status.NOTHING, one.after)
+                for one in self._plan.hosts
+            }
+            return Status.NOTHING
         if self._plan.verdict is Verdict.REFUSED:
             self._make_ready()
         for plan in self._plan.hosts:

@@ -101,6 +101,14 @@ class Record:
         return any(self.ending(pool) is None for pool in self.pools)
 
     @property
+    def has_acted(self) -> bool:
+        """Whether anything was done to anybody."""
+        return any(
+            one.kind is Kind.BEGUN and one.phase is not Phase.CHECK
+            for one in self.lines
+        )
+
+    @property
     def ended(self) -> bool:
         return self.lines[-1].kind is Kind.ENDED
 
@@ -137,6 +145,13 @@ class Record:
             ):
                 found.remove(line.fix)
         return tuple(found)
+
+    def end(self) -> None:
+        """All pools are through. A run that has done nothing is not worth a record."""
+        if self.has_acted:
+            self.write(Line(Kind.ENDED))
+        else:
+            self.path.unlink(missing_ok=True)
 
     def write(self, line: Line) -> None:
         """Durable when it returns. `NotPermittedError` and the like where it cannot

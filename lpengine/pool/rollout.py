@@ -11,7 +11,7 @@ from lpengine.pool.context import Context
 from lpengine.pool.gather import Observed
 from lpengine.pool.outcome import FleetOutcome, PoolOutcome
 from lpengine.pool.pool_run import PoolRun
-from lpengine.pool.record import Kind, Line, Record, begin, unfinished
+from lpengine.pool.record import Record, begin, unfinished
 
 SIDE_BY_SIDE = 16
 
@@ -73,5 +73,5 @@ def roll_out(
                 context.cancelled.set()
     is_open = context.record.is_open
     if not is_open:
-        context.record.write(Line(Kind.ENDED))
+        context.record.end()
     return FleetOutcome(context.record.name, outcomes, open=is_open)
