@@ -28,11 +28,16 @@ def build_objects(
     hooks: Mapping[str, str] | None = None,
     depends: str | Path | None = None,
     modinfo: Sequence[tuple[str, str]] = (),
+    modules: Sequence[str | Path] = (),
+    atomic_replace: bool = False,
     notify: Callable[[str], None] = lambda name: None,
 ) -> ObjectsResult:
     """Compare two objects, or two directories of them, and make a module for `image`
     of what differs, if one is given. `patches` are the source changes, which say
-    which lines moved; `hooks` are declared to make up for subjects of refusals."""
+    which lines moved; `hooks` are declared to make up for subjects of refusals.
+
+    `modules` are files and directories of a Linux kernel's modules, by default those
+    beside the image."""
     options = Options(
         line_map=_line_map(patches),
         system=System(system) if system else None,
@@ -58,6 +63,8 @@ def build_objects(
         name=name or after.stem,
         depends=build_id_of(depends),
         modinfo=modinfo,
+        modules=[Path(each) for each in modules],
+        atomic_replace=atomic_replace,
     )
 
 

@@ -6,7 +6,14 @@ import click
 
 from lpengine.api import object_builds as api
 from lpengine.cli import exits
-from lpengine.cli.build_options import DEPENDS, MODINFO, NAME, module_name
+from lpengine.cli.build_options import (
+    ATOMIC,
+    DEPENDS,
+    MODINFO,
+    MODULES,
+    NAME,
+    module_name,
+)
 from lpengine.cli.options import JSON, parse_pairs
 from lpengine.diff.changes import System, Verdict
 from lpengine.report import change_shapes as shapes
@@ -37,8 +44,9 @@ CODES = {Verdict.REFUSED: exits.REFUSED, Verdict.UNCHANGED: exits.UNCHANGED}
 @click.option(
     "--image",
     type=PATH,
-    help="What is running: Xen's ELF file with symbols (xen-syms). With it the "
-    "originals are proved to be what it was linked from, and a module is made.",
+    help="What is running: Xen's ELF file with symbols (xen-syms), or Linux's vmlinuz. "
+    "With it the originals are proved to be what it was linked from, and a module is "
+    "made.",
 )
 @click.option("-o", "--output", type=PATH, help="Where the module goes; needs --image.")
 @NAME
@@ -69,6 +77,8 @@ CODES = {Verdict.REFUSED: exits.REFUSED, Verdict.UNCHANGED: exits.UNCHANGED}
     "--report", type=PATH, metavar="OUT.html", help="Write a page to look at."
 )
 @DEPENDS
+@MODULES
+@ATOMIC
 @MODINFO
 @JSON
 def build_objects(
@@ -82,6 +92,8 @@ def build_objects(
     hooks: tuple[str, ...],
     report: Path | None,
     depends: Path | None,
+    modules: tuple[Path, ...],
+    atomic_replace: bool,
     modinfo: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -106,6 +118,8 @@ def build_objects(
         patches=patches,
         hooks=dict(parse_pairs(hooks, "--hook")),
         depends=depends,
+        modules=modules,
+        atomic_replace=atomic_replace,
         modinfo=parse_pairs(modinfo, "--modinfo"),
     )
     if output is not None and result.built is not None:

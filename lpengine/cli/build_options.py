@@ -35,6 +35,15 @@ MODULE: Decorator = click.option(
     type=click.Path(path_type=Path),
     help="Linux: the .ko file that the functions are in.",
 )
+MODULES: Decorator = click.option(
+    "--module",
+    "modules",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="KO|DIRECTORY",
+    help="Linux: a module that may be patched or used, or where they lie; by default "
+    "those installed beside the image. May be repeated.",
+)
 ATOMIC: Decorator = click.option(
     "--atomic-replace",
     is_flag=True,

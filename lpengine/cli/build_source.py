@@ -12,6 +12,7 @@ from lpengine.cli.build_options import (
     DEPENDS,
     IMAGE,
     MODINFO,
+    MODULES,
     NAME,
     OUTPUT,
     module_name,
@@ -77,15 +78,7 @@ PATH = click.Path(path_type=Path)
     help="A module whose place this one is to take: it must patch all that one does. "
     "May be repeated.",
 )
-@click.option(
-    "--module",
-    "modules",
-    multiple=True,
-    type=PATH,
-    metavar="KO|DIRECTORY",
-    help="Linux: a module that may be patched or used, or where they lie; by default "
-    "those installed beside the image. May be repeated.",
-)
+@MODULES
 @ATOMIC
 @click.option(
     "--fan-out",

@@ -7,9 +7,11 @@ from pathlib import Path
 from lpengine.diff import codes
 from lpengine.diff.changes import Changes, Refusal, Verdict
 from lpengine.elf import Image, open_image
-from lpengine.elf.kernel import is_kernel
+from lpengine.elf.kernel import is_kernel, open_kernel
 from lpengine.errors import UsageError
 from lpengine.patch.built import Built
+from lpengine.patch.linux.modules import Modules
+from lpengine.patch.linux.objects import make_module
 from lpengine.patch.proof import LinkedFile, Proof, prove
 from lpengine.patch.unproved import NotProvedError
 from lpengine.patch.xen.build_changes import Bound, build_changes
@@ -42,23 +44,39 @@ def build_objects(
     name: str,
     depends: str = "",
     modinfo: Sequence[tuple[str, str]] = (),
+    modules: Sequence[Path] = (),
+    atomic_replace: bool = False,
 ) -> ObjectsResult:
     """A module for the image of all objects that changed, whose originals are given
     by name. Where there is nothing to patch, or something to refuse, there is no
-    module.
+    module. `modules` are files and directories of a Linux kernel's modules, by
+    default those beside it.
 
     Raises NotProvedError where the image was linked from other objects, BuildError
     for what changed but cannot be put into a module.
     """
+    if is_kernel(image):
+        if depends:
+            raise UsageError("Linux patches do not name what lies below them")
+        if changes.verdict is not Verdict.CHANGED:
+            return ObjectsResult(changes)
+        kernel = open_kernel(image)
+        built, proved = make_module(
+            changes,
+            originals,
+            kernel,
+            Modules(kernel, modules),
+            name=name,
+            modinfo=modinfo,
+            atomic_replace=atomic_replace,
+        )
+        return ObjectsResult(changes, built, proved)
+    if modules or atomic_replace:
+        raise UsageError("only Linux has modules to patch, and atomic replace")
     # Whether a short function has padding behind it, the image tells.
     changes = changes.without(codes.TOO_SHORT)
     if changes.verdict is not Verdict.CHANGED:
         return ObjectsResult(changes)
-    if is_kernel(image):
-        raise UsageError(
-            f"{image} is a Linux kernel; modules of object pairs are for Xen",
-            hint="lpengine build source makes modules for Linux from a tree and a fix",
-        )
     opened = open_image(image)
     running = LinkedFile(opened)
     proofs = {

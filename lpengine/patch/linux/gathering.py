@@ -33,10 +33,10 @@ from lpengine.patch.linux.compose import Redirect
 from lpengine.patch.linux.object import Material
 from lpengine.patch.linux.rewritten import (
     MODULE_FREE,
-    inert_note,
     is_late,
     key_use,
     late_refusal,
+    require_inert,
     rewritten,
 )
 from lpengine.patch.linux.spec import OrcSpec, Place, SymbolSpec
@@ -110,7 +110,7 @@ class _Gathering:
     sites: dict[str, list[Place]] = field(default_factory=dict)
     open: list[_Open] = field(default_factory=list)
     rewritten: list[tuple[Place, int]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    untraced: dict[str, None] = field(default_factory=dict)
 
     def place(self, bound: Bound) -> None:
         """Give the code and data that an object brings their places."""
@@ -170,7 +170,12 @@ class _Gathering:
             return_sites=self._listed(layout.RETURN_SITES),
             retpoline_sites=self._listed(layout.RETPOLINE_SITES),
         )
-        return Gathered(material, tuple(self.redirects), tuple(self.notes))
+        notes = tuple(
+            f"{owner}: its tracepoints and debug messages stay off while it is "
+            "patched, since their switches are in a module"
+            for owner in self.untraced
+        )
+        return Gathered(material, tuple(self.redirects), notes)
 
     def _listed(self, name: str) -> tuple[Place, ...] | None:
         return tuple(self.sites[name]) if name in self.sites else None
@@ -188,12 +193,13 @@ class _Gathering:
         return place
 
     def _place_table(self, bound: Bound, table: Table) -> None:
-        section = self._section(table.section, table.flags & _KEPT_FLAGS)
         for record in table.records:
             key = key_use(table, record)
             if key is not None and is_late(self._target(bound, key)):
-                self.notes.append(inert_note(bound, record.owner, table, key))
+                require_inert(bound, record.owner, table, key)
+                self.untraced[record.owner] = None
                 continue
+            section = self._section(table.section, table.flags & _KEPT_FLAGS)
             place = _append(section, record.data, table.alignment)
             self.open.append(_Open(bound, section, place.offset, record.uses))
 

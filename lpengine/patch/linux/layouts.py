@@ -4,10 +4,29 @@ uses."""
 
 from collections.abc import Iterator, Sequence
 
-from lpengine.diff.layouts import Layout, Types
+from lpengine.diff.layouts import Layout, Types, types_of
 from lpengine.elf.btf import Btf, Struct
+from lpengine.elf.dwarf import DebugInfo
+from lpengine.elf.kernel import KernelImage
+from lpengine.patch.linux.running import RunningModule
+from lpengine.patch.proof import Difference, Kind, Proof
 
 _BYTE = 8
+
+
+def layout_differences(
+    name: str, proof: Proof, kernel: KernelImage
+) -> Iterator[Difference]:
+    """What the debug information of an original object says of types, against the
+    kernel and, where it is part of one, its module."""
+    if proof.object.section(".debug_info") is None:
+        return
+    running, owner = [kernel.btf], proof.running
+    if isinstance(owner, RunningModule) and owner.module.btf:
+        running.append(Btf(owner.module.btf, kernel.btf))
+    types = types_of(DebugInfo(proof.object))
+    for type_, evidence in differing_layouts(types, running):
+        yield Difference(name, type_, Kind.LAYOUT, evidence)
 
 
 def differing_layouts(

@@ -1,7 +1,7 @@
 """The modules of a kernel, found by name in files and directories."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from lpengine.elf.kernel import KernelImage
 from lpengine.errors import NotFoundError
@@ -35,6 +35,17 @@ class Modules:
             self._open[name] = module
         return self._open.get(name)
 
+    def near(self, object_: str) -> Iterator[ModuleFile]:
+        """The modules that an object of that path in the tree may be part of: they are
+        installed in directories that are called like those of the tree. All of a name
+        that says no directory."""
+        directory = PurePosixPath(object_).parent
+        names = [name for name, file in self._files.items() if _fits(file, directory)]
+        for name in names:
+            module = self.named(name)
+            if module is not None:
+                yield module
+
     def with_needed(self, modules: Sequence[ModuleFile]) -> tuple[ModuleFile, ...]:
         """The modules, and those that they depend on as far as they are there."""
         found: dict[str, ModuleFile] = {}
@@ -53,6 +64,16 @@ def _files(path: Path) -> Iterator[Path]:
         yield from path.rglob("*.ko")
     else:
         yield path
+
+
+def _fits(file: Path, directory: PurePosixPath) -> bool:
+    """Whether a module's directory ends like that of an object, or of one above."""
+    _, installed, below = file.parent.as_posix().rpartition("/kernel/")
+    if not installed:
+        return True
+    return directory.as_posix() in (".", below) or PurePosixPath(below) in (
+        directory.parents
+    )
 
 
 def _beside(kernel: KernelImage) -> list[Path]:

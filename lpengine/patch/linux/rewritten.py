@@ -37,12 +37,12 @@ def key_use(table: Table, record: Record) -> Use | None:
     return next((use for use in record.uses if use.offset == at), None)
 
 
-def inert_note(bound: Bound, owner: str, table: Table, key: Use) -> str:
-    """What it means to leave out a record whose key comes too late. BuildError where
-    the code would not do its work without."""
+def require_inert(bound: Bound, owner: str, table: Table, key: Use) -> None:
+    """BuildError where code does not do its work without a record whose key comes
+    too late."""
     inert = any(each in key.symbol for each in _INERT_ANYWHERE)
     if inert or key.symbol.startswith(_INERT):
-        return f"{owner}: is not traced any more at {key.symbol}, which is in a module"
+        return
     kind = "jump label" if table.section == JUMPS else "static call"
     raise BuildError(
         f"{bound.changes.name}: {owner} has a {kind} whose key {key.symbol} is in a "

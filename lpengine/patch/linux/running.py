@@ -15,7 +15,7 @@ from lpengine.errors import ElfError
 from lpengine.patch.linux import layout
 from lpengine.patch.linux.module_file import ModuleFile
 from lpengine.patch.model import KlpSymbol
-from lpengine.patch.proof import Spot
+from lpengine.patch.proof import Difference, Proof, Spot
 
 # Where a module is pretended to be loaded, and what it does not define: apart from
 # each other, and within 2 GiB as in the kernel (Documentation/x86/x86_64/mm.rst).
@@ -23,6 +23,23 @@ _LOADED = 0xFFFF_FFFF_C000_0000
 _ELSEWHERE = 0xFFFF_FFFF_F000_0000
 _ELSEWHERE_STEP = 0x1000
 _PAGE = 0x1000
+
+
+# Runs once, may be freed before it can be seen, and is never redirected.
+_RUNS_ONCE = (".init.", ".exit.", ".discard.")
+
+
+def disproved(proof: Proof) -> list[Difference]:
+    """What says that an object is not part of the running code."""
+    image = proof.object
+    once = {
+        symbol.name
+        for symbol in image.symbols
+        if symbol.is_function
+        and symbol.in_section
+        and image.sections[symbol.section_index].name.startswith(_RUNS_ONCE)
+    }
+    return [each for each in proof.disproved if each.function not in once]
 
 
 @dataclass(frozen=True, slots=True)

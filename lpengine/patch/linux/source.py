@@ -7,25 +7,20 @@ from lpengine.compile.source import SourceBuild
 from lpengine.compile.tree import ObjectPair, Settings
 from lpengine.diff.changes import Changes, Refusal, Status, Verdict
 from lpengine.diff.differ import diff_images
-from lpengine.diff.layouts import types_of
-from lpengine.elf import Image, open_image
-from lpengine.elf.btf import Btf
-from lpengine.elf.dwarf import DebugInfo
+from lpengine.elf import open_image
 from lpengine.elf.kernel import KernelImage
 from lpengine.errors import BuildError, NotFoundError
 from lpengine.patch.built import Built
 from lpengine.patch.linux.binding import Binder, Bound, Owner
 from lpengine.patch.linux.build_changes import build_changes
-from lpengine.patch.linux.layouts import differing_layouts
+from lpengine.patch.linux.layouts import layout_differences
 from lpengine.patch.linux.modules import Modules
-from lpengine.patch.linux.running import RunningKernel, RunningModule
+from lpengine.patch.linux.running import RunningKernel, RunningModule, disproved
 from lpengine.patch.linux.unlike import cause
-from lpengine.patch.proof import Difference, Kind, Proof, prove
+from lpengine.patch.proof import Difference, Proof, prove
 from lpengine.patch.source import SourceOptions
 from lpengine.patch.unproved import NotProvedError
 
-# Runs once, may be freed before it can be seen, and is not redirected.
-_RUNS_ONCE = (".init.", ".exit.", ".discard.")
 _USER_SPACE = "arch/x86/entry/vdso/"
 
 
@@ -61,9 +56,9 @@ class LinuxMaker:
             if pair.original is not None and owner is not None:
                 proof = prove(pair.name, open_image(pair.original), owner)
                 proofs[pair.name] = proof
-                differences += _disproved(proof)
+                differences += disproved(proof)
                 if pair.differs:
-                    differences += self._other_layouts(pair.name, proof)
+                    differences += layout_differences(pair.name, proof, self._kernel)
         if differences:
             why = cause(self._kernel, differences, source, settings)
             raise NotProvedError(self._kernel.path, differences, why)
@@ -113,17 +108,6 @@ class LinuxMaker:
             )
         return self._owners[pair.module]
 
-    def _other_layouts(self, name: str, proof: Proof) -> Iterator[Difference]:
-        if proof.object.section(".debug_info") is None:
-            return
-        running = [self._kernel.btf]
-        owner = proof.running
-        if isinstance(owner, RunningModule) and owner.module.btf:
-            running.append(Btf(owner.module.btf, self._kernel.btf))
-        types = types_of(DebugInfo(proof.object))
-        for type_, evidence in differing_layouts(types, running):
-            yield Difference(name, type_, Kind.LAYOUT, evidence)
-
     def _not_redirected(self, bound: Bound) -> Iterator[Refusal]:
         binder = Binder(self._kernel, ())
         for function in bound.changes.functions:
@@ -160,16 +144,3 @@ def _changes(pair: ObjectPair) -> bool:
 
 def _bound(changes: Changes, proofs: Mapping[str, Proof]) -> list[Bound]:
     return [Bound(each, proofs[each.name]) for each in changes.changed]
-
-
-def _disproved(proof: Proof) -> list[Difference]:
-    once = set(_run_once(proof.object))
-    return [each for each in proof.disproved if each.function not in once]
-
-
-def _run_once(image: Image) -> Iterator[str]:
-    for symbol in image.symbols:
-        if symbol.is_function and symbol.in_section:
-            section = image.sections[symbol.section_index]
-            if section.name.startswith(_RUNS_ONCE):
-                yield symbol.name
