@@ -45,6 +45,7 @@ def check(case: Case, compiler: str, more: tuple[str, ...]) -> None:
     if "tables" in promised:
         tables = {table.section: len(table.records) for table in changes.tables}
         assert tables == promised["tables"]
+    assert list(changes.metadata) == promised.get("metadata", [])
     if "gone" in promised:
         assert stems(changes.gone_functions) == sorted(promised["gone"])
     carried = {piece.section for piece in changes.pieces}

@@ -25,7 +25,7 @@ this, for every one whose verdict is CHANGED:
 Where the verdict is REFUSED the rest is filled as far as it goes, for a report only.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeAlias
 
@@ -321,7 +321,8 @@ class Lifted:
 
 @dataclass(frozen=True, slots=True)
 class ObjectChanges:
-    """One pair of objects."""
+    """One pair of objects. `metadata` is what a Linux module has to say of itself
+    because of this object: `import_ns=` for each namespace whose exports it uses."""
 
     name: str
     verdict: Verdict
@@ -334,7 +335,7 @@ class ObjectChanges:
     refusals: tuple[Refusal, ...] = ()
     lifted: tuple[Lifted, ...] = ()
     notes: tuple[Note, ...] = ()
-    metadata: tuple[str, ...] = field(default=())
+    metadata: tuple[str, ...] = ()
 
     @property
     def changed_functions(self) -> tuple[str, ...]:

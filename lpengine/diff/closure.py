@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from lpengine.diff.belonging import Belonging
 from lpengine.diff.changes import (
     Definition,
     External,
@@ -12,7 +13,6 @@ from lpengine.diff.changes import (
     Original,
     Piece,
     PieceKind,
-    Record,
     Table,
     Target,
     Use,
@@ -20,12 +20,10 @@ from lpengine.diff.changes import (
 from lpengine.diff.examine import Examination
 from lpengine.diff.names import is_brought, is_static_local
 from lpengine.diff.private import Privacy
-from lpengine.diff.records import TABLES
 from lpengine.diff.redirects import Redirects
 from lpengine.diff.references import Reference, is_call
 from lpengine.diff.sections import SectionKind
 from lpengine.diff.shape import masked
-from lpengine.diff.tables import TableRecord
 from lpengine.diff.units import Role, Unit
 from lpengine.elf import Section
 from lpengine.elf.constants import (
@@ -64,6 +62,7 @@ class Closure:
         self.contested: dict[str, list[str]] = {}
         self.tables: tuple[Table, ...] = ()
         self.hooks: tuple[Table, ...] = ()
+        self.indexed: frozenset[int] = frozenset()
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
@@ -72,13 +71,14 @@ class Closure:
     def grow(self) -> None:
         for pair in sorted(self._changed.values(), key=lambda each: each.new.number):
             if pair.new.kind is SectionKind.CODE:
-                self._include(pair.new, "")
+                self.include(pair.new, "")
         for unit in self._pair.new_functions:
-            self._include(unit, "")
-        hooks = [self._hook_table(section) for section in self._hook_sections()]
-        self._work()
-        self.hooks = tuple(hooks)
-        self._collect_tables()
+            self.include(unit, "")
+        belonging = Belonging(self._pair, self)
+        self.hooks = tuple(belonging.hooks())
+        self.work()
+        self.tables = tuple(belonging.tables())
+        self.indexed = belonging.indexed
 
     def includes(self, unit: Unit) -> bool:
         return unit.number in self.places
@@ -86,7 +86,17 @@ class Closure:
     def included(self) -> Iterator[Unit]:
         return (unit for unit in self._units if unit is not None)
 
-    def _work(self) -> None:
+    def unit(self, place: int) -> Unit | None:
+        """The `place`-th unit that was included, None for a text or behind the
+        last."""
+        return self._units[place] if place < len(self._units) else None
+
+    @property
+    def count(self) -> int:
+        return len(self._units)
+
+    def work(self) -> None:
+        """Include what the units included so far refer to."""
         while self._waiting:
             unit = self._waiting.popleft()
             index = self.places[unit.number]
@@ -95,7 +105,7 @@ class Closure:
             uses = tuple(self._use(unit, each) for each in self._side.of(unit))
             self._pieces[index] = replace(piece, uses=uses)
 
-    def _include(self, unit: Unit, why: str) -> int:
+    def include(self, unit: Unit, why: str) -> int:
         found = self.places.get(unit.number)
         if found is not None:
             return found
@@ -150,10 +160,10 @@ class Closure:
     def _use(self, unit: Unit, reference: Reference) -> Use:
         code = self._side.object.bytes_of(unit)
         called = unit.is_code and is_call(code, reference)
-        target, addend = self._target(reference, unit.name, called, unit)
+        target, addend = self.target(reference, unit.name, called, unit)
         return Use(reference.offset, reference.type, target, addend, reference.shown)
 
-    def _target(
+    def target(
         self, reference: Reference, why: str, called: bool, user: Unit | None
     ) -> tuple[Target, int]:
         shift = reference.shift
@@ -194,7 +204,7 @@ class Closure:
         if original is not None and not is_part and (not carried or by_address):
             place = reference.place - unit.entry
             return self._original(original), place + reference.shift
-        return Inside(self._include(unit, why), reference.place), reference.shift
+        return Inside(self.include(unit, why), reference.place), reference.shift
 
     def _is_brought(self, unit: Unit) -> bool:
         """Whether this code is part of the payload: it changed, is new, is a part of
@@ -217,7 +227,7 @@ class Closure:
         if original is not None and not copied:
             return self._original(original), reference.place + reference.shift
         self._note_contested(unit)
-        return Inside(self._include(unit, why), reference.place), reference.shift
+        return Inside(self.include(unit, why), reference.place), reference.shift
 
     def _is_copied(self, unit: Unit, original: Unit | None) -> bool:
         """Constants that compilers make are copied; those of the source stay what
@@ -262,86 +272,6 @@ class Closure:
     def original_of(self, unit: Unit) -> Original:
         """How a unit of the original build is described."""
         return self._original(unit)
-
-    def _hook_sections(self) -> Iterator[Section]:
-        object_ = self._side.object
-        for section, kind in zip(object_.image.sections, object_.kinds, strict=True):
-            if kind is SectionKind.HOOKS and section.size:
-                yield section
-
-    def _hook_table(self, section: Section) -> Table:
-        """The records of a section that declares hooks; their functions come too."""
-        object_ = self._side.object
-        records = object_.relocations(section)
-        found = [self._side.of_field(record, 0, 0) for record in records]
-        uses = tuple(
-            Use(
-                each.offset,
-                each.type,
-                *self._target(each, section.name, False, None),
-                each.shown,
-            )
-            for each in found
-        )
-        data = object_.data(section)
-        record = Record(data, uses, "")
-        return _table(section, len(data), (record,))
-
-    def _collect_tables(self) -> None:
-        by_section: dict[int, list[tuple[int, Record]]] = {}
-        beside: dict[int, tuple[Section, int]] = {}
-        done = 0
-        while done < len(self._units):
-            unit = self._units[done]
-            done += 1
-            if unit is None:
-                continue
-            for found in self._pair.new.by_owner.get(unit.number, ()):
-                section = found.table.section
-                record = found.index, self._record(found, unit)
-                by_section.setdefault(section.index, []).append(record)
-                beside[section.index] = section, found.table.form.size
-            self._work()
-        tables: list[Table] = []
-        for index in sorted(by_section):
-            section, size = beside[index]
-            numbered = sorted(by_section[index], key=lambda each: each[0])
-            tables.append(_table(section, size, tuple(r for _, r in numbered)))
-            tables += self._beside(section, [number for number, _ in numbered])
-        self.tables = tuple(tables)
-
-    def _record(self, found: TableRecord, owner: Unit) -> Record:
-        uses = []
-        for each in found.references:
-            target, addend = self._target(each, owner.name, False, None)
-            uses.append(Use(each.offset, each.type, target, addend, each.shown))
-        return Record(found.data, tuple(uses), owner.name)
-
-    def _beside(self, section: Section, numbers: list[int]) -> Iterator[Table]:
-        """The records that run in parallel: without relocations, one size."""
-        name = TABLES[section.name].beside
-        other = self._side.object.image.section(name) if name else None
-        if other is None:
-            return
-        size = TABLES[name].forms[0].size
-        data = self._side.object.data(other)
-        records = tuple(
-            Record(data[number * size : (number + 1) * size], (), "")
-            for number in numbers
-        )
-        yield _table(other, size, records)
-
-
-def _table(section: Section, size: int, records: tuple[Record, ...]) -> Table:
-    return Table(
-        section.name,
-        section.type,
-        section.flags,
-        max(section.alignment, 1),
-        section.entry_size,
-        size,
-        records,
-    )
 
 
 def _alignment(section: Section, start: int) -> int:

@@ -48,6 +48,7 @@ _RULES: tuple[Callable[[Case], Found], ...] = (
     symbols.declared,
 )
 _MODULE = (".gnu.linkonce.this_module", "__this_module")
+_IMPORTS = b"import_ns="
 _EXPORTS = ("__ksymtab_", "__kstrtab_")
 
 
@@ -114,7 +115,17 @@ class _Differ:
             standing,
             lifted,
             tuple(each for each in found if isinstance(each, Note)),
+            tuple(self._metadata()),
         )
+
+    def _metadata(self) -> Iterator[str]:
+        section = self._examination.new_object.image.section(".modinfo")
+        if section is None or not self._closure.pieces:
+            return
+        data = self._examination.new_object.data(section)
+        for text in data.split(b"\0"):
+            if text.startswith(_IMPORTS):
+                yield text.decode(errors="replace")
 
     @cached_property
     def _case(self) -> Case:

@@ -246,8 +246,8 @@ class Matcher:
         else:
             pairs = [(old[0], new[0])]
         for left, right in pairs:
-            users = {_family(user) for user in before.get(left.number, ())}
-            others = {_family(user) for user in after.get(right.number, ())}
+            users = {family(user) for user in before.get(left.number, ())}
+            others = {family(user) for user in after.get(right.number, ())}
             if users & others or not (users or others):
                 self._pair(left, right)
 
@@ -277,7 +277,7 @@ def parent_name(name: str) -> str:
     return name[: name.rindex(".cold")]
 
 
-def _family(unit: Unit) -> str:
+def family(unit: Unit) -> str:
     """A function with its clones and parts."""
     return stem(unit.name).text.partition(".")[0]
 

@@ -175,5 +175,6 @@ def added_variables(case: Case) -> Iterator[str]:
     """The names of the variables and constants a payload brings that the original
     does not have."""
     for unit in case.closure.included():
-        if unit.role is Role.VARIABLE and not is_text(unit.name):
+        listed = unit.number in case.closure.indexed
+        if unit.role is Role.VARIABLE and not is_text(unit.name) and not listed:
             yield unit.name
