@@ -187,3 +187,4 @@ def test_another_member_is_not_another_layout(tmp_path: Path) -> None:
     changes = compare(before, after)
     assert changes.verdict is Verdict.CHANGED
     assert len(changes.objects[0].changed_functions) == 4
+    assert [note.cause for note in changes.notes] == ["layout-possible"]

@@ -377,6 +377,7 @@ class Changes:
     objects: tuple[ObjectChanges, ...]
     refusals: tuple[Refusal, ...] = ()
     fan_out: tuple[FanOut, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

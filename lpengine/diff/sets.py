@@ -11,6 +11,7 @@ from lpengine.diff.changes import (
     Changes,
     Difference,
     FanOut,
+    Note,
     ObjectChanges,
     Refusal,
     Status,
@@ -113,10 +114,16 @@ def _together(
         for fan in fans
         if fan.missing
     )
-    return Changes(tuple(found), (*refusals, *_suspected(found)), fans)
+    suspected = list(_suspected(found))
+    return Changes(
+        tuple(found),
+        (*refusals, *(each for each in suspected if isinstance(each, Refusal))),
+        fans,
+        tuple(each for each in suspected if isinstance(each, Note)),
+    )
 
 
-def _suspected(found: Sequence[ObjectChanges]) -> Iterator[Refusal]:
+def _suspected(found: Sequence[ObjectChanges]) -> Iterator[Refusal | Note]:
     """A struct that changed its layout, seen by what that does to code: many functions
     that only address things further, all as far. Debug information says it better
     where there is any."""
@@ -141,6 +148,14 @@ def _suspected(found: Sequence[ObjectChanges]) -> Iterator[Refusal]:
                 "they share changed its layout",
                 "build both with -g, which tells; keep the layout and put what is new "
                 "into shadow data",
+            )
+        elif len(functions) > 1:
+            yield Note(
+                "layout-possible",
+                f"offset {shift:+#x}",
+                f"{', '.join(functions)} differ only in that they address things "
+                f"{shift:+#x} further: if that is because a struct changed its layout, "
+                "this is no live patch; debug information would tell",
             )
 
 

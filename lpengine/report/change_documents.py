@@ -132,6 +132,7 @@ class ObjectsDocument(Document, frozen=True, kw_only=True):
     sha256: str
     build_id: str
     proved: int
+    notes: list[ChangeNoteRow]
 
 
 class BaseRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lpengine.diff.changes import (
         Changes,
         FunctionChange,
+        Note,
         ObjectChanges,
         Piece,
         Refusal,
@@ -44,6 +45,7 @@ def objects_document(
         sha256=hashlib.sha256(payload).hexdigest() if built else "",
         build_id=built.build_id if built else "",
         proved=result.proved,
+        notes=[note_row(each) for each in result.changes.notes],
     )
 
 
@@ -94,10 +96,7 @@ def object_row(changes: ObjectChanges) -> d.ObjectChangesRow:
             for each in changes.lifted
         ],
         refusals=[refusal_row(each) for each in changes.refusals],
-        notes=[
-            d.ChangeNoteRow(cause=each.cause, subject=each.subject, text=each.text)
-            for each in changes.notes
-        ],
+        notes=[note_row(each) for each in changes.notes],
     )
 
 
@@ -133,6 +132,10 @@ def _targets(changes: ObjectChanges, kind: type[AnyTarget]) -> Iterator[AnyTarge
         for record in table.records:
             uses += record.uses
     yield from (use.target for use in uses if isinstance(use.target, kind))
+
+
+def note_row(note: Note) -> d.ChangeNoteRow:
+    return d.ChangeNoteRow(cause=note.cause, subject=note.subject, text=note.text)
 
 
 def refusal_row(refusal: Refusal) -> d.RefusalRow:

@@ -44,6 +44,7 @@ def objects_lines(document: ObjectsDocument) -> Iterator[str]:
     if same and len(document.objects) > 1:
         yield f"{same} of {len(document.objects)} objects are unchanged"
     yield from _fan_out(document.fan_out)
+    yield from (f"note: {note.text}" for note in document.notes)
     if document.verdict == "refused":
         yield from refusal_lines(document.refusals)
     elif document.verdict == "unchanged":
