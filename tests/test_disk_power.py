@@ -28,7 +28,7 @@ from tests.disk_power import ForgetfulDisk, PowerCut
 FOREVER = 1 << 30
 
 # Every so many calls in the fast run.
-SAMPLE = 3
+SAMPLE = 5
 
 Act = Callable[[Disk], object]
 
@@ -149,13 +149,13 @@ def test_power_cuts_during(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["install", "uninstall"])
 def test_power_cuts_during_the_recovery_of(tmp_path: Path, name: str) -> None:
-    cut_twice(Scene(tmp_path, name), 7 * SAMPLE, 1)
+    cut_twice(Scene(tmp_path, name), 9 * SAMPLE, 1)
 
 
 def test_before_recovery_each_file_is_old_or_new(tmp_path: Path) -> None:
     scene = Scene(tmp_path, "install")
     mixtures = 0
-    for after in range(scene.calls):
+    for after in range(1, scene.calls, 2):
         scene.set_up()
         scene.cut(after, scene.deed, random.Random(after))
         found = tree(scene.root)
@@ -195,10 +195,10 @@ def test_a_disk_that_is_never_synced_is_caught(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DEEDS)
 def test_many_outcomes_of_power_cuts_at_every_call(tmp_path: Path, name: str) -> None:
-    cut_everywhere(Scene(tmp_path, name), 1, 60)
+    cut_everywhere(Scene(tmp_path, name), 1, 20)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", DEEDS)
 def test_two_power_cuts_at_every_pair_of_calls(tmp_path: Path, name: str) -> None:
-    cut_twice(Scene(tmp_path, name), 1, 2)
+    cut_twice(Scene(tmp_path, name), 3, 1)
