@@ -12,6 +12,7 @@ from lpengine.installer.request import HostOutcome
 from lpengine.journal import Deed, RunStatus
 from lpengine.package.model import Level, Task
 from tests.disk_cases import tree
+from tests.package_builds import PATH, build_deb, debian_root, disk_package
 from tests.site_cases import (
     FIRST,
     OTHER,
@@ -191,8 +192,6 @@ def test_memory_that_came_without_a_disk_goes_without_one(
 def test_packages_go_with_the_update(
     host: EmulatedHost, workshop: Workshop, tmp_path: Path
 ) -> None:
-    from tests.package_builds import PATH, build_deb, debian_root, disk_package
-
     debian_root(host.root)
     archive = build_deb(tmp_path, "one", "1.0-1")
     package = disk_package(archive, "one", "1.0-1")
@@ -210,19 +209,36 @@ def test_packages_go_with_the_update(
     assert host.read(TOOL) == b"old tool"
 
 
-def test_packages_that_fail_take_the_files_back(
+def test_packages_that_do_not_fit_are_refused_beforehand(
     host: EmulatedHost, workshop: Workshop, tmp_path: Path
 ) -> None:
-    from tests.package_builds import build_deb, debian_root, disk_package
-
     debian_root(host.root)
     archive = build_deb(tmp_path, "one", "1.0-1", fields="Depends: not-there\n")
+    package = disk_package(archive, "one", "1.0-1")
+    update = workshop.update(files=FILES, packages=(package,), archives=(archive,))
+    found = host.install(update)
+    assert found.outcome is None
+    assert found.prepared.codes == ("LP-DSK-702",)
+    assert "not-there" in found.prepared.reasons[0]
+    assert host.read(TOOL) == b"old tool"
+
+
+def test_packages_that_fail_take_the_files_back(
+    host: EmulatedHost,
+    workshop: Workshop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DPKG_FORCE", "script-chrootless")
+    debian_root(host.root)
+    scripts = {"preinst": "exit 1"}
+    archive = build_deb(tmp_path, "one", "1.0-1", scripts=scripts)
     package = disk_package(archive, "one", "1.0-1")
     update = workshop.update(files=FILES, packages=(package,), archives=(archive,))
     outcome = host.install(update).outcome
     assert outcome is not None
     assert outcome.status == "rolled-back"
-    assert "not-there" in outcome.error
+    assert "pre-installation script" in outcome.error
     assert host.read(TOOL) == b"old tool"
     assert host.applied == ()
     assert api.history(host.here)[0].status is RunStatus.ROLLED_BACK

@@ -128,6 +128,17 @@ def test_the_package_managers_cache_is_used_and_kept(debian: Site) -> None:
     assert debian.versions() == {"one": "1.0-1"}
 
 
+def test_a_newer_package_is_left_alone(site: Site) -> None:
+    site.archive("one", "3.0-1")
+    site.tool.install(list(site.archives.values()))
+    site.install(site.archive("one", "2.0-1"), site.archive("two", "1.0-1"))
+    assert site.versions() == {"one": "3.0-1", "two": "1.0-1"}
+    (packages,) = site.packages.installed()
+    assert site.packages.deviations(packages) == ()
+    site.packages.uninstall(UPDATE)
+    assert site.versions() == {"one": "3.0-1"}
+
+
 def test_installing_again_does_nothing(site: Site) -> None:
     package = site.archive("one", "1.0-1")
     site.install(package)

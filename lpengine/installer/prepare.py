@@ -154,7 +154,7 @@ def disk_refusals(
             continue
         bundle = coming[update]
         try:
-            packages.check(bundle.update.packages)
+            packages.ask(bundle.update.packages, bundle.stream)
             transaction = disk.plan(update, bundle.digest, bundle.update.files)
             for room in disk.rooms(transaction) if transaction else ():
                 room.check()
