@@ -188,10 +188,15 @@ def test_metrics_are_what_prometheus_reads() -> None:
             True,
             (),
             ("kernel",),
+            True,
+            "2026-11-25T12:00:00.500Z",
         )
     )
     lines = found.splitlines()
-    assert 'lpengine_patch_state{component="xen",name="odd\\"\\\\name\\n"} 1' in lines
+    labels = 'component="xen",name="odd\\"\\\\name\\n",state="applied"'
+    assert f"lpengine_patch_state{{{labels}}} 1" in lines
+    assert "lpengine_memory_disk_mismatch 1" in lines
+    assert "lpengine_last_change_timestamp_seconds 1795608000" in lines
     assert 'lpengine_pending_guidance{guidance="restart_toolstack"} 1' in lines
     assert "lpengine_reboot_required 1" in lines
     assert 'lpengine_livepatch_failed{component="kernel"} 1' in lines

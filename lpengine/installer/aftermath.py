@@ -24,7 +24,7 @@ from lpengine.installer.site import Site
 from lpengine.journal import Deed, HostStep, RunStatus
 from lpengine.journal.actor import now
 from lpengine.package.model import LivePatch, Task
-from lpengine.planner.updates.plan import HostTask
+from lpengine.planner.updates.plan import Coverage, HostPlan, HostTask
 from lpengine.planner.updates.state import Mode
 from lpengine.targets.host.builds import Build
 
@@ -196,7 +196,15 @@ def effective(seen: Observed) -> Effective:
         reboot_required=plan.needs_reboot,
         reasons=tuple(reasons) or (("pending",) if plan.needs_reboot else ()),
         failed=tuple(sorted(state.failed)),
+        mismatch=is_mismatch(seen, plan),
+        changed=seen.changed,
     )
+
+
+def is_mismatch(seen: Observed, plan: HostPlan) -> bool:
+    """Fixes on the disk that are not in memory, or the other way round."""
+    behind = any(one.coverage is Coverage.UNCOVERED for one in plan.components)
+    return behind or not all(one.on_disk for one in seen.kept)
 
 
 def component(seen: Observed, build: Build) -> EffectiveComponent:

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ class EffectiveComponent:
 @dataclass(frozen=True)
 class Effective:
     """What is in effect, and what is left to do. `reasons` are the updates or live
-    patches that a reboot is waited for because of."""
+    patches that a reboot is waited for because of. `mismatch`: memory and disk do not
+    have the same fixes. `changed` is when the host was changed last, "" for never."""
 
     components: tuple[EffectiveComponent, ...]
     updates: tuple[str, ...]
@@ -43,6 +45,8 @@ class Effective:
     reboot_required: bool
     reasons: tuple[str, ...]
     failed: tuple[str, ...]
+    mismatch: bool = False
+    changed: str = ""
 
 
 def write_markers(site: Site, effective: Effective, now: str) -> None:
@@ -94,7 +98,13 @@ def metrics(effective: Effective) -> str:
         [
             *heading("patch_state", "Live patches that are applied."),
             *(
-                row("patch_state", 1, component=one.component, name=name)
+                row(
+                    "patch_state",
+                    1,
+                    component=one.component,
+                    name=name,
+                    state="applied",
+                )
                 for one in effective.components
                 for name in one.patches
             ),
@@ -106,6 +116,10 @@ def metrics(effective: Effective) -> str:
             *(row("livepatch_failed", 1, component=one) for one in effective.failed),
             *heading("updates_installed", "Updates that are on this host."),
             row("updates_installed", len(effective.updates)),
+            *heading("memory_disk_mismatch", "Whether only one of them has a fix."),
+            row("memory_disk_mismatch", int(effective.mismatch)),
+            *heading("last_change_timestamp_seconds", "When the host was changed."),
+            row("last_change_timestamp_seconds", timestamp(effective.changed)),
         ]
     )
 
@@ -120,6 +134,10 @@ def heading(name: str, text: str) -> Sequence[str]:
 def row(metric: str, value: int, /, **labels: str) -> str:
     text = ",".join(f'{key}="{escaped(each)}"' for key, each in labels.items())
     return f"lpengine_{metric}{f'{{{text}}}' if text else ''} {value}\n"
+
+
+def timestamp(moment: str) -> int:
+    return int(datetime.fromisoformat(moment).timestamp()) if moment else 0
 
 
 def escaped(text: str) -> str:

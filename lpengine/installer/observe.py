@@ -41,13 +41,15 @@ _BOOTED = frozenset({XEN, KERNEL})
 @dataclass(frozen=True)
 class Observed:
     """One look at this host. `updates` are those on it, in the order in which they
-    came; `kept` is what the journal has of them, `remembered` all that it adds."""
+    came; `kept` is what the journal has of them, `remembered` all that it adds, and
+    `changed` when something was last done to the host."""
 
     seen: Seen
     remembered: Remembered
     policy: HostPolicy
     updates: tuple[Update, ...]
     kept: tuple[KeptUpdate, ...]
+    changed: str = ""
 
     @property
     def state(self) -> HostState:
@@ -72,7 +74,9 @@ def observe(
     )
     seen = look(site, remembered)
     state = replace(seen.state, features=FEATURES)
-    return Observed(replace(seen, state=state), remembered, policy, updates, kept)
+    seen = replace(seen, state=state)
+    changed = "".join(run.started for run in journal.entries(limit=1))
+    return Observed(seen, remembered, policy, updates, kept, changed)
 
 
 def remember(
