@@ -30,6 +30,7 @@ from lpengine.elf.orc import NOTHING, SP, OrcEntry
 from lpengine.errors import BuildError
 from lpengine.patch.linux import layout
 from lpengine.patch.linux.abi import INDIRECT_THUNK, RETURN_THUNK
+from lpengine.patch.linux.loads import is_load, load_from_memory
 from lpengine.patch.linux.object import Material, Piece, Use
 from lpengine.patch.linux.spec import (
     Import,
@@ -85,12 +86,14 @@ def link(
 
 @dataclass
 class _Bound:
-    """`object` is the module that has to be there for the target to be found."""
+    """`object` is the module that has to be there for the target to be found. `load`
+    says that the target's address goes into a register, and nothing else happens."""
 
     use: Use
     target: Reference
     object: str
     call: bool
+    load: bool
 
     @property
     def shared(self) -> tuple[Reference, str]:
@@ -142,7 +145,8 @@ class _Linker:
         if isinstance(target, Place) and not call:
             target = self._original(use, target) or target
         looked_up = isinstance(target, KlpSymbol) and target.object != layout.KERNEL
-        return _Bound(use, target, piece.object if looked_up else "", call)
+        user = piece.object if looked_up else ""
+        return _Bound(use, target, user, call, is_load(piece, use))
 
     def _target(self, target: Reference | str) -> Reference:
         if not isinstance(target, str):
@@ -169,7 +173,9 @@ class _Linker:
     def _share(self, uses: list[_Bound]) -> None:
         """Hand out stubs and pointers to what is looked up more than once."""
         calls = Counter(each.shared for each in uses if each.is_stubbed)
-        through = Counter(each.shared for each in uses if each.use.type in _TABLE)
+        through = Counter(
+            each.shared for each in uses if each.load or each.use.type in _TABLE
+        )
         for shared, count in calls.items():
             if isinstance(shared[0], KlpSymbol) and count > 1:
                 self._stubs[shared] = len(self._stubs) * _STUB_SIZE
@@ -189,6 +195,9 @@ class _Linker:
                 type_ = relax(piece.data, use.offset, type_)
             if type_ in _TABLE:
                 type_, target = R_X86_64_PC32, self._pointer(bound.shared)
+        elif bound.load and bound.shared in self._pointers:
+            load_from_memory(piece.data, use.offset)
+            type_, target, addend = R_X86_64_PC32, self._pointer(bound.shared), -4
         elif bound.is_stubbed and bound.shared in self._stubs:
             target = Place(_STUBS, self._stubs[bound.shared])
         if type_ not in _ACCEPTED:
