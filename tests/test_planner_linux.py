@@ -272,6 +272,12 @@ REFUSALS = [
         facts(),
     ),
     (
+        "klp-relocation-misfiled",
+        "EINVAL",
+        patch(klp_relocations=(filed("ext4", 1, 40, klp("read", "absent")),)),
+        facts(),
+    ),
+    (
         "klp-relocation-early",
         "",
         patch(klp_relocations=(filed("ext4", 4, 4, klp("ext4_read", "ext4")),)),
@@ -404,6 +410,20 @@ def test_what_cannot_be_seen_is_said_and_does_not_refuse() -> None:
     assert found(plan, "code-not-seen").severity is Severity.WARN
     hidden = plan_apply([patch()], kernel(symbols_known=False))
     assert found(hidden, "code-not-seen").severity is Severity.WARN
+
+
+def test_a_patched_module_may_use_what_another_one_exports() -> None:
+    """The kernel looks for it once the patched one is there, which needs the other."""
+    uses = patch(
+        "p",
+        function("ext4_read", object="ext4"),
+        klp_relocations=(filed("ext4", 1, 8, klp("start", "jbd2")),),
+    )
+    both = (ModuleFact("ext4", "cd" * 20), ModuleFact("jbd2", "ef" * 20))
+    for modules in (both, ()):
+        plan = plan_apply([uses], kernel(modules=modules))
+        causes = {each.cause for each in plan.findings}
+        assert "klp-relocation-misfiled" not in causes
 
 
 def test_a_module_with_relocations_in_another_is_not_loaded_twice() -> None:

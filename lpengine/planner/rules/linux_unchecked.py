@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from lpengine.patch.model import FunctionPatch, KlpRelocation, Patch
 from lpengine.planner.findings import Finding
 from lpengine.planner.rules.linux_findings import refuse
+from lpengine.planner.rules.linux_symbols import object_there
 from lpengine.planner.situation import Situation
 
 KERNEL = "vmlinux"
@@ -30,7 +31,7 @@ def relocations_filed(patch: Patch, situation: Situation) -> Iterator[Finding]:
     for one in patch.klp_relocations:
         if one.symbol is None:
             continue
-        if one.symbol.object != one.object:
+        if not is_found(one.symbol.object, one.object, situation):
             yield misfiled(patch, one)
         elif one.object != KERNEL:
             name = sections.get(one.section_index, "")
@@ -41,6 +42,16 @@ def relocations_filed(patch: Patch, situation: Situation) -> Iterator[Finding]:
                 if one.section_index not in seen:
                     seen.add(one.section_index)
                     yield used_early(patch, one, key)
+
+
+def is_found(where: str, applied_with: str, situation: Situation) -> bool:
+    """Whether a symbol is there when what uses it is filled in. A module that the
+    patched one depends on is, by then; the kernel's symbols are taken only before."""
+    if where == applied_with:
+        return True
+    if KERNEL in (where, applied_with):
+        return False
+    return object_there(where, situation) or not object_there(applied_with, situation)
 
 
 def user_of(patch: Patch, one: KlpRelocation) -> FunctionPatch | None:
@@ -65,7 +76,8 @@ def misfiled(patch: Patch, one: KlpRelocation) -> Finding:
         patch.name,
         one.symbol.name,
         observed=f"its relocation is filed under {one.object}",
-        needed=f"under {one.symbol.object}, whose symbol it is",
+        needed=f"under {one.symbol.object}, whose symbol it is, or under a module that "
+        "depends on it",
         remedy="rebuild the module",
         offset=f"{one.offset:#x}",
     )
