@@ -25,8 +25,18 @@ prepare:
 \t\t-Iinclude -c -o $@ $<
 FORCE:
 """
+# Adds what the real one would, and tells how it was called.
+_OBJTOOL = """\
+#!/bin/sh
+echo "$@" >> objtool.log
+for object; do :; done
+echo unwind > $object.new
+objcopy --add-section .orc_unwind=$object.new $object
+"""
 FILES = {
     "Makefile": _MAKEFILE,
+    "scripts/Makefile.lib": "objtool_args = --orc $(if $(CONFIG_SMP),--ibt) --link\n",
+    "tools/objtool/objtool": _OBJTOOL,
     "Kbuild": "obj-y += kernel/\n",
     "Kconfig": "",
     "scripts/Kbuild.include": "# nothing\n",
@@ -85,4 +95,5 @@ def make_tree(root: Path) -> Path:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text))
+        path.chmod(0o755)
     return root

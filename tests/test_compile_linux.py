@@ -188,9 +188,9 @@ def test_what_every_object_includes_is_refused(configured: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "code"),
     [
-        ("fs/Makefile", "LP-SHP-174"),
-        ("fs/Kconfig", "LP-SHP-174"),
-        ("arch/x86/entry/syscalls/syscall_64.tbl", "LP-SHP-174"),
+        ("fs/Makefile", "LP-CHG-908"),
+        ("fs/Kconfig", "LP-CHG-908"),
+        ("arch/x86/entry/syscalls/syscall_64.tbl", "LP-CHG-908"),
         ("arch/x86/boot/main.c", "LP-DAT-304"),
     ],
 )
@@ -325,6 +325,33 @@ def test_a_tree_without_a_configuration_says_where_one_is(tree: Path) -> None:
     with pytest.raises(InputError, match="is not configured") as caught:
         build(tree, FIX, lambda done: None, "")
     assert "--config" in caught.value.hint
+
+
+IBT = CONFIG + "CONFIG_X86_KERNEL_IBT=y\nCONFIG_UNWINDER_ORC=y\n"
+
+
+@pytest.mark.parametrize(("configuration", "treated"), [(CONFIG, False), (IBT, True)])
+def test_objtool_is_run_where_the_build_would_do_so_at_its_end(
+    tree: Path, configuration: str, treated: bool
+) -> None:
+    def check(done: SourceBuild) -> None:
+        for pair in done.pairs:
+            for path in (pair.original, pair.patched):
+                assert path is not None
+                assert (open_image(path).section(".orc_unwind") is not None) is treated
+        if treated:
+            calls = (done.base / "objtool.log").read_text().splitlines()
+            assert calls == [
+                *("--orc --module fs/ext/sub/inode.o.objtool",),
+                *("--orc --module fs/ext/super.o.objtool", "--orc fs/open.o.objtool"),
+            ]
+
+    build(tree, HEADER_FIX, check, configuration)
+
+
+def test_link_time_optimization_is_refused(tree: Path) -> None:
+    with pytest.raises(BuildError, match="CONFIG_LTO_CLANG"):
+        build(tree, FIX, lambda done: None, CONFIG + "CONFIG_LTO_CLANG=y\n")
 
 
 def test_entries_of_the_kernel_are_in_no_module() -> None:

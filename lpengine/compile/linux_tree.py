@@ -15,6 +15,7 @@ from lpengine.compile.applying import Applied
 from lpengine.compile.events import Notify
 from lpengine.compile.kconfig import require_kept
 from lpengine.compile.make import BUILD_LOG, make
+from lpengine.compile.objtool import finish_objects, require_no_lto
 from lpengine.compile.touched import touched_objects
 from lpengine.compile.tree import ObjectPair, Settings
 from lpengine.errors import InputError
@@ -92,6 +93,7 @@ class LinuxTree:
         self._make(copy, ["olddefconfig"], settings, notify)
         require_kept(settings.configuration, (copy / ".config").read_bytes())
         self._make(copy, ["prepare"], settings, notify)
+        require_no_lto(copy)
 
     def copy(self, base: Path, work: Path) -> None:
         """Hard links: whatever is written anew, by us or by make, is a file of its
@@ -124,6 +126,7 @@ class LinuxTree:
                 # Else the debugging information of equal code would differ.
                 flags = f"{_FLAGS} -fdebug-prefix-map={copy}=."
                 self._make(copy, [*_PREPARED, *targets], settings, notify, flags)
+                finish_objects(copy, entries, compiler)
         return tuple(
             ObjectPair(each.path, base / each.target, work / each.target, each.module)
             for each in entries

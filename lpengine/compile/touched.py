@@ -73,13 +73,13 @@ def _require_compiled(file: str) -> None:
     if name.startswith(_MAKEFILES):
         raise BuildError(
             f"the fix changes {file}, and so how the kernel is built",
-            codes=("LP-SHP-174",),
+            codes=("LP-CHG-908",),
             hint="leave that file out of the fix if it does not matter for its code",
         )
     if not file.endswith(_COMPILED):
         raise BuildError(
             f"the fix changes {file}, from which the build makes code by itself",
-            codes=("LP-SHP-174",),
+            codes=("LP-CHG-908",),
             hint="a live patch carries C; leave the file out if it does not matter",
         )
 

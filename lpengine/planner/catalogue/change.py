@@ -99,4 +99,21 @@ CODES = (
         "code, linked files, archives. As long as both builds are the same to the "
         "byte they do not matter. This one differs, or has no twin.",
     ),
+    Code(
+        "LP-CHG-908",
+        "BUILD_CHANGED",
+        summary="The fix, or the kernel, is built in a way that single objects do not "
+        "tell of.",
+        detection="The files of a fix are told apart by what a build makes of them; "
+        "the configuration by whether objects have code of their own.",
+        remedy="leave the file out where it does not matter for the fix's code",
+        guidance=Guidance.REBOOT_HOST,
+        source="Linux Documentation/kbuild: makefiles.rst, kconfig.rst",
+        text="Makefiles and Kconfig change what is compiled, and with which flags; "
+        "tables and scripts are inputs of programs that write C. What comes of that "
+        "may be anywhere in the kernel, and a live patch that carries the C of a fix "
+        "alone would carry half of it. With link time optimization no object has code "
+        "that could be compared. Where a fix only adds a test or a document by the "
+        "way, leave that part out.",
+    ),
 )
