@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -229,18 +229,38 @@ def test_a_place_that_cannot_be_written_is_a_warning(
 # The system's log
 
 
-def test_journald_gets_fields(tmp_path: Path) -> None:
-    place = tmp_path / "socket"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+@pytest.fixture
+def listener(emulated_host: EmulatedHost) -> Iterator[socket.socket]:
+    """Where journald listens."""
+    place = emulated_host.root / "run/systemd/journal"
+    place.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
         here = Path.cwd()
-        os.chdir(tmp_path)
+        os.chdir(place)  # a socket's path has 108 bytes at most
         try:
-            listener.bind("socket")
+            made.bind("socket")
         finally:
             os.chdir(here)
-        listener.settimeout(5)
-        tell("two\nlines", {"plan_id": "ab12"}, warning=True, at=place)
-        data = listener.recv(1 << 16)
+        made.settimeout(5)
+        yield made
+
+
+def test_a_run_is_told_to_journald(
+    emulated_host: EmulatedHost, workshop: Workshop, listener: socket.socket
+) -> None:
+    emulated_host.install(workshop.update(files=FILES))
+    entry = listener.recv(1 << 16).decode()
+    assert f"LPENGINE_UPDATES={FIRST}\n" in entry
+    assert "LPENGINE_OUTCOME=done\n" in entry
+    assert "LPENGINE_ACTION=install\n" in entry
+
+
+def test_journald_gets_fields(
+    emulated_host: EmulatedHost, listener: socket.socket
+) -> None:
+    site = emulated_host.here.site
+    tell(site, "two\nlines", {"plan_id": "ab12"}, warning=True)
+    data = listener.recv(1 << 16)
     assert b"PRIORITY=4\n" in data
     assert b"SYSLOG_IDENTIFIER=lpengine\n" in data
     assert b"LPENGINE_PLAN_ID=ab12\n" in data

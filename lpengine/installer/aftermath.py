@@ -113,7 +113,8 @@ def rolled_back(run: HostRun, error: str, cause: BaseException) -> HostOutcome:
     outcome = HostOutcome("rolled-back", run.id, error=error, cause=cause)
     run.beside(lambda: refresh_markers(run.site, observe(run.site, run.journal)))
     fields = {"run": str(run.id), "outcome": outcome.status}
-    tell(f"run {run.id} was rolled back: {error}", fields, warning=True)
+    message = f"{run.site.name}: run {run.id} was rolled back: {error}"
+    tell(run.site, message, fields, warning=True)
     return replace(with_steps(run, outcome), warnings=tuple(run.warnings))
 
 
@@ -172,7 +173,7 @@ def tell_log(run: HostRun, ending: Ending, outcome: HostOutcome) -> None:
     warning = f"; live patches failed: {failed}" if failed else ""
     what = f"{run.site.name}: {ending.about['action']} {updates}"
     message = f"{what}: {outcome.status}{warning}; left: {tasks}"
-    tell(message, fields, warning=bool(failed))
+    tell(run.site, message, fields, warning=bool(failed))
 
 
 def words(task: HostTask) -> str:

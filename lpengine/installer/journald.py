@@ -7,20 +7,18 @@ no journald the line goes to syslog.
 import socket
 import syslog
 from collections.abc import Mapping
-from pathlib import Path
+
+from lpengine.installer.site import Site
 
 IDENTIFIER = "lpengine"
-SOCKET = Path("/run/systemd/journal/socket")
+SOCKET = "systemd/journal/socket"
 NOTICE, WARNING = 5, 4
 
 
 def tell(
-    message: str,
-    fields: Mapping[str, str],
-    *,
-    warning: bool = False,
-    at: Path = SOCKET,
+    site: Site, message: str, fields: Mapping[str, str], *, warning: bool = False
 ) -> None:
+    """A tree of files has a log only if somebody listens there."""
     priority = WARNING if warning else NOTICE
     entry = {
         "MESSAGE": message,
@@ -30,10 +28,11 @@ def tell(
     }
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.sendto(encode(entry), str(at))
+            sender.sendto(encode(entry), str(site.run / SOCKET))
     except OSError:
-        syslog.openlog(IDENTIFIER)
-        syslog.syslog(priority, message)
+        if site.is_own:
+            syslog.openlog(IDENTIFIER)
+            syslog.syslog(priority, message)
 
 
 def encode(entry: Mapping[str, str]) -> bytes:
