@@ -36,7 +36,14 @@ enum dwarf_tag {
 	DW_TAG_atomic_type = 0x47,
 };
 
+enum dwarf_operation {
+	DW_OP_addr = 0x03,
+	DW_OP_plus_uconst = 0x23,
+	DW_OP_addrx = 0xa1,
+};
+
 enum dwarf_attribute {
+	DW_AT_location = 0x02,
 	DW_AT_name = 0x03,
 	DW_AT_byte_size = 0x0b,
 	DW_AT_bit_offset = 0x0c,

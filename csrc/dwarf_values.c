@@ -23,17 +23,20 @@ static void read_reference(struct dwarf_unit *unit, uint64_t number,
 	ret->number = unit->start + number;
 }
 
+/* Of expressions two are of interest: where a member is, in DWARF 2, and that a
+ * variable has an address. */
 static void read_expression(struct dwarf_unit *unit, uint64_t size,
 			    struct lp_value *ret)
 {
 	struct cursor block = {unit->info.data, unit->info.at, unit->info.end,
 			       false};
+	uint64_t operation = size ? cursor_fixed(&block, 1) : 0;
 
-	/* DW_OP_plus_uconst: where a member is, in DWARF 2. */
-	if (size && cursor_fixed(&block, 1) == 0x23) {
-		ret->kind = LP_VALUE_NUMBER;
-		ret->number = cursor_uleb(&block);
-	}
+	*ret = (struct lp_value){LP_VALUE_NONE, 0};
+	if (operation == DW_OP_plus_uconst)
+		*ret = (struct lp_value){LP_VALUE_NUMBER, cursor_uleb(&block)};
+	else if (operation == DW_OP_addr || operation == DW_OP_addrx)
+		ret->kind = LP_VALUE_ADDRESS;
 	cursor_skip(&unit->info, size);
 }
 
@@ -211,6 +214,10 @@ static void note(struct lp_entry *entry, uint64_t attribute,
 		break;
 	case DW_AT_low_pc:
 		entry->flags |= LP_ENTRY_CODE;
+		break;
+	case DW_AT_location:
+		if (value.kind == LP_VALUE_ADDRESS)
+			entry->flags |= LP_ENTRY_STATIC;
 		break;
 	case DW_AT_stmt_list:
 		entry->place = value.number;

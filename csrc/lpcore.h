@@ -206,6 +206,7 @@ enum lp_value_kind {
 	LP_VALUE_LINE_STRING = 3,
 	LP_VALUE_INLINE = 4,
 	LP_VALUE_REFERENCE = 5,
+	LP_VALUE_ADDRESS = 6, /* an expression that is one, fixed */
 };
 struct lp_value {
 	uint64_t kind; /* enum lp_value_kind */
@@ -220,6 +221,7 @@ enum lp_entry_flag {
 	LP_ENTRY_EXTERNAL = 16,
 	LP_ENTRY_DECLARATION = 32,
 	LP_ENTRY_CODE = 64, /* it has an address */
+	LP_ENTRY_STATIC = 128, /* a variable that has one */
 };
 
 /* One entry. parent is the place of the nearest entry around it that is here,

@@ -74,7 +74,9 @@ def test_case_with_debug_information_the_other_way_round(
     [
         pytest.param(case, id=case.name)
         for case in cases()
-        if case.promised.get("debug") and not case.name.startswith("lines-")
+        if case.promised.get("debug")
+        and case.promised.get("btf", True)
+        and not case.name.startswith("lines-")
     ],
 )
 def test_meaning_by_btf(case: Case) -> None:

@@ -25,6 +25,7 @@ class EntryFlag(IntFlag):
     EXTERNAL = lib.LP_ENTRY_EXTERNAL
     DECLARATION = lib.LP_ENTRY_DECLARATION
     CODE = lib.LP_ENTRY_CODE
+    STATIC = lib.LP_ENTRY_STATIC
 
 
 class Entry(NamedTuple):
@@ -65,6 +66,11 @@ class Entry(NamedTuple):
     @property
     def is_external(self) -> bool:
         return bool(self.flags & lib.LP_ENTRY_EXTERNAL)
+
+    @property
+    def is_static(self) -> bool:
+        """A variable that has an address of its own."""
+        return bool(self.flags & lib.LP_ENTRY_STATIC)
 
     @property
     def is_declaration(self) -> bool:

@@ -1,6 +1,6 @@
 """One pair of objects in, all that differs out."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -101,8 +101,8 @@ class _Differ:
         self._closure.grow()
         found = list(self._found())
         refusals = [each for each in found if isinstance(each, Refusal)]
-        functions = tuple(self._functions())
         standing, lifted = self._lift(refusals)
+        functions = tuple(_without_lifted(self._functions(), lifted))
         return ObjectChanges(
             self._name,
             self._verdict(functions, standing),
@@ -160,6 +160,7 @@ class _Differ:
             )
             yield from meaning.layouts(*types)
             yield from meaning.enumerations(*types)
+            yield from meaning.variables(*types)
             yield from meaning.prototypes(*types, called)
 
     def _is_module(self) -> bool:
@@ -310,3 +311,16 @@ class _Differ:
     def _exports(self) -> frozenset[str]:
         object_ = self._examination.old_object
         return frozenset(s.name for s in object_.symbols if s.name.startswith(_EXPORTS))
+
+
+def _without_lifted(
+    functions: Iterator[FunctionChange], lifted: Sequence[Lifted]
+) -> Iterator[FunctionChange]:
+    """Boot code that a hook stands in for is left as it was."""
+    subjects = {each.refusal.subject for each in lifted}
+    for each in functions:
+        left = each.status is Status.CHANGED and each.piece is None
+        if left and each.name in subjects:
+            yield replace(each, status=Status.SAME, reason=None)
+        else:
+            yield each

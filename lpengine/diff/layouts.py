@@ -1,5 +1,6 @@
 """What structs, unions, enumerations and functions look like, by debug information."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -52,14 +53,26 @@ class Prototype:
     shape: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable that can be written to, with an address: its type as in C, what it
+    holds, and its bytes."""
+
+    text: str
+    shape: str
+    size: int
+
+
 @dataclass(frozen=True)
 class Types:
     """The types of one object. `enumerators` are by their names, which C has only
-    one of."""
+    one of; `variables` by the function they are in, "" for none, and their names,
+    without those of one function that share a name."""
 
     layouts: dict[str, Layout] = field(default_factory=dict)
     enumerators: dict[str, int] = field(default_factory=dict)
     prototypes: dict[str, Prototype] = field(default_factory=dict)
+    variables: dict[tuple[str, str], Variable] = field(default_factory=dict)
 
 
 def types_of(info: TypeInfo) -> Types:
@@ -86,7 +99,42 @@ class _Reader:
             elif entry.tag == Tag.FUNCTION and entry.is_external and not entry.origin:
                 prototype = self._prototype(entry)
                 types.prototypes.setdefault(prototype.name, prototype)
+        types.variables.update(self._variables())
         return types
+
+    def _variables(self) -> Iterator[tuple[tuple[str, str], Variable]]:
+        entries = [
+            ((self._function_around(entry), self._info.name(entry)), entry)
+            for entry in self._info.entries
+            if entry.tag == Tag.VARIABLE and entry.is_static and entry.type
+        ]
+        times = Counter(key for key, _ in entries)
+        for key, entry in entries:
+            if times[key] == 1 and not self._is_constant(entry.type):
+                size = self._info.size_of(entry.type)
+                text, shape = self._text(entry.type), self._shape(entry.type)
+                yield key, Variable(text, shape, size)
+
+    def _is_constant(self, offset: int) -> bool:
+        """Whether a type is one of constants, or of arrays of them."""
+        for _ in range(_DEEPEST):
+            entry = self._info.at(offset)
+            if entry is None or entry.tag == Tag.CONST:
+                return entry is not None
+            if entry.tag not in (*QUALIFIERS, Tag.TYPEDEF, Tag.ARRAY):
+                break
+            offset = entry.type
+        return False
+
+    def _function_around(self, entry: Entry) -> str:
+        """The function that a variable is local to."""
+        for _ in range(_DEEPEST):
+            if not entry.parent:
+                break
+            entry = self._info.entries[entry.parent - 1]
+            if entry.tag == Tag.FUNCTION:
+                return self._info.name(entry)
+        return ""
 
     def _composite_name(self, entry: Entry) -> str:
         name = self._info.name(entry)

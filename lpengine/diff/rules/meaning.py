@@ -127,6 +127,25 @@ def prototypes(old: Types, new: Types, called: frozenset[str]) -> Found:
         )
 
 
+def variables(old: Types, new: Types) -> Found:
+    """Variables of another type but the same size, which shows nowhere else: code of
+    each build takes what the other left there for its own."""
+    for key, before in old.variables.items():
+        after = new.variables.get(key)
+        if after is None or before.shape == after.shape or before.size != after.size:
+            continue
+        function, name = key
+        yield Refusal(
+            codes.STATIC_LOST if function else codes.DATA_CHANGED,
+            "static-local-retyped" if function else "variable-retyped",
+            name,
+            f"{name}{f' of {function}' if function else ''} was {before.text} and is "
+            f"{after.text}",
+            f"leave its type as it is, or {codes.HOOK.format(name)}",
+            liftable=True,
+        )
+
+
 def _refused(name: str, cause: str, evidence: str) -> Refusal:
     remedy = _SHADOW.format(codes.HOOK.format(f"'{name}'"))
     return Refusal(codes.LAYOUT_CHANGED, cause, name, evidence, remedy, liftable=True)
