@@ -61,6 +61,9 @@ def test_each_level_gets_its_own() -> None:
         (Guest("a"), (DEVICE_MODEL,)),
         (Guest("a", device_model=False), ()),
         (Guest("a", control_domain=True), ()),
+        (Guest("a", PowerState.PAUSED), (DEVICE_MODEL,)),
+        (Guest("a", PowerState.SUSPENDED), ()),
+        (Guest("a", PowerState.HALTED), ()),
     ],
 )
 def test_device_models_are_for_guests_that_have_one(

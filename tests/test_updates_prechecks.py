@@ -22,6 +22,7 @@ from lpengine.planner.updates import (
     Mode,
     Pending,
     PoolState,
+    PowerState,
     Precheck,
     ServerPrecheck,
     Storage,
@@ -301,6 +302,16 @@ def test_with_ha_or_load_balancing_on_nobody_can_tell(setting: str) -> None:
     state = host(guests=(STUCK["pci"],))
     (check,) = can_evacuate(state, pool(state, **{setting: True}))
     assert check.status is WARNING
+
+
+@pytest.mark.parametrize("power", [PowerState.HALTED, PowerState.SUSPENDED])
+def test_guests_that_are_not_on_the_host_need_not_leave(power: PowerState) -> None:
+    away = host(guests=(replace(STUCK["auto"], power=power),))
+    assert [one.status for one in can_evacuate(away, pool(away))] == [OK]
+    paused = host(guests=(replace(STUCK["auto"], power=PowerState.PAUSED),))
+    assert [one.cause for one in can_evacuate(paused, pool(paused))] == [
+        "auto-power-on"
+    ]
 
 
 def test_the_control_domain_stays_and_unknown_guests_are_not_guessed() -> None:

@@ -123,9 +123,10 @@ def host_after_livepatches(
 def guest_after_update(
     guest: Guest, guidance: Mapping[Level, Iterable[Task]]
 ) -> Pending:
-    """A guest's lists once its host is updated: device models matter where there is
-    one. Whether guests are to be restarted is decided for the whole pool."""
-    takes = {Task.RESTART_DEVICE_MODEL} if guest.device_model else set[Task]()
+    """A guest's lists once its host is updated: device models matter where one runs.
+    Whether guests are to be restarted is decided for the whole pool."""
+    emulated = guest.device_model and guest.resident
+    takes = {Task.RESTART_DEVICE_MODEL} if emulated else set[Task]()
 
     def added(level: Level, old: tuple[Task, ...]) -> frozenset[Task]:
         return added_to_guest(old, takes.intersection(guidance.get(level, ())))

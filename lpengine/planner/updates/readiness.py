@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from lpengine.package.model import Task
 from lpengine.planner.updates.state import UPDATES, HostState, Pending, PoolState
-from lpengine.planner.updates.tasks import is_movable
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def hindered(host: HostState) -> list[Trouble]:
     return [
         Trouble(guest.hindrance.code, guest.name)
         for guest in host.guests or ()
-        if guest.hindrance is not None and not guest.control_domain
+        if guest.hindrance is not None and guest.movable
     ]
 
 
@@ -101,7 +100,7 @@ def refused_by_plan(request: ApplyRequest) -> str:
         return ""
     leaving = {Task.REBOOT_HOST, Task.EVACUATE_HOST}.intersection(request.mandatory)
     guests = request.host.guests
-    occupied = guests is None or any(is_movable(one) for one in guests)
+    occupied = guests is None or any(one.movable for one in guests)
     return "HOST_EVACUATION_IS_REQUIRED" if leaving and occupied else ""
 
 

@@ -170,6 +170,16 @@ class Guest:
     detail: str = ""
     pending: Pending = NOTHING_PENDING
 
+    @property
+    def resident(self) -> bool:
+        """Whether it occupies its host: one that is halted or suspended does not."""
+        return self.power in (PowerState.RUNNING, PowerState.PAUSED)
+
+    @property
+    def movable(self) -> bool:
+        """Whether it has to leave for the host to be empty."""
+        return self.resident and not self.control_domain
+
 
 @dataclass(frozen=True)
 class HostState:

@@ -13,8 +13,6 @@ from lpengine.planner.updates.words import FAILURES, in_order
 
 Wanted = dict[Task, Level]
 
-_RESIDENT = (PowerState.RUNNING, PowerState.PAUSED)
-
 # The order in which they are carried out: a restart of the toolstack that is a task by
 # itself comes before all else, guests come last.
 _ORDER = (
@@ -56,7 +54,7 @@ def tasks_for(host: HostState, asked: Asked, policy: UpdatePolicy) -> Tasks:
     wanted = wanted_of_host(host, asked, levels)
     emptying = [one for one in (Task.REBOOT_HOST, Task.EVACUATE_HOST) if one in wanted]
     leaving = any(policy.carries_out(wanted[one]) for one in emptying)
-    occupied = host.guests is None or any(is_movable(one) for one in host.guests)
+    occupied = host.guests is None or any(one.movable for one in host.guests)
     before: tuple[HostTask, ...] = ()
     if leaving and occupied:
         level = binding(wanted, *emptying)
@@ -134,7 +132,7 @@ def tasks_of_guest(
     guest: Guest, wanted: Wanted, levels: Collection[Level], leaving: bool
 ) -> Iterator[HostTask]:
     """A restart covers a new device model."""
-    stays = not leaving and guest.device_model and guest.power in _RESIDENT
+    stays = not leaving and guest.device_model and guest.resident
     both = {task: level for task, level in wanted.items() if task in OF_GUEST}
     for level in levels:
         for task in guest.pending.at(level):
@@ -144,7 +142,3 @@ def tasks_of_guest(
     elif Task.RESTART_DEVICE_MODEL in both and stays:
         level = both[Task.RESTART_DEVICE_MODEL]
         yield HostTask(Task.RESTART_DEVICE_MODEL, guest.name, level)
-
-
-def is_movable(guest: Guest) -> bool:
-    return not guest.control_domain and guest.power in _RESIDENT

@@ -18,7 +18,6 @@ from lpengine.planner.updates.state import (
     PoolState,
     Role,
 )
-from lpengine.planner.updates.tasks import is_movable
 from lpengine.planner.updates.words import FAILURES
 
 NO_ACTION = "No action required"
@@ -183,7 +182,7 @@ def guests_on(host: HostState, kind: Callable[[Guest], bool]) -> Iterator[str]:
         yield f"all guests on {host.name}"
         return
     for guest in host.guests:
-        if is_movable(guest) and kind(guest):
+        if guest.movable and kind(guest):
             yield guest.name
 
 

@@ -78,7 +78,7 @@ def can_evacuate(
     found = tuple(
         one
         for guest in host.guests
-        if not guest.control_domain
+        if guest.movable
         for one in hindrances(guest, host, pool, movable, ejected)
     )
     return found or (fine(Group.EVACUATION, host.name, "all guests can leave"),)
