@@ -123,6 +123,17 @@ def test_a_process_is_restarted_where_nothing_else_is_said(
         assert bundle.update.livepatches[0].base_build_id == hv.build_id
 
 
+def test_guidance_may_be_in_xapis_spelling(cli: Cli, work: Path) -> None:
+    guidance = '[guidance]\nrecommended = ["RebootHost"]\nlivepatch = ["RestartVM"]\n'
+    (work / "update.toml").write_text(UPDATE.replace(PATCH, guidance + PATCH, 1))
+    assert cli("bundle", "create", "update.toml")[0] == 0
+    with open_update("LPU-1.lpu") as bundle:
+        assert bundle.update.guidance == {
+            "recommended": ("reboot_host",),
+            "livepatch": ("restart_vm",),
+        }
+
+
 def test_a_payload_is_called_like_its_file_or_as_the_author_says(
     cli: Cli, work: Path
 ) -> None:
@@ -265,6 +276,11 @@ WRONG = [
     ('"0600"', "600", "files[2].mode: Expected `str`"),
     ('"0600"', '"u=rw"', "files[2].mode: not four octal digits"),
     ("mode =", 'owner = "Root"\nmode =', "files[2].owner: not the name"),
+    (
+        PATCH,
+        '[guidance]\nfull = ["RebootHostOnLivePatchFailure"]\n' + PATCH,
+        "is none of reboot_host",
+    ),
     (PATCH, '[guidance]\nfull = ["boot"]\n' + PATCH, "'boot' is none of reboot_host"),
     (PATCH, "[guidance]\nall = []\n" + PATCH, "guidance.all: none of mandatory"),
     (PATCH, "[guidance]\nfull = []\n" + PATCH, "recommended: lacks reboot_host"),

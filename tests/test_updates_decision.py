@@ -389,6 +389,16 @@ def test_a_hosts_answer_is_about_reboots_that_are_asked_for(
     assert plan.uncovered == ()
 
 
+def test_live_patching_spares_a_hotfix_nothing_but_the_restart_of_the_host() -> None:
+    """Its tokens are all there is: no level for live patches takes their place."""
+    hotfix = update(3, guidance=asking("", "restartHost restartXAPI restartHVM"))
+    answers = {"U3": ServerPrecheck(COMPLETE)}
+    plan = decide_host([hotfix], host(runs(), prechecks=answers))
+    assert tasks(plan) == {TOOLSTACK, RESTART_VM}
+    patched = replace(XEN_ONLY, guidance=asking("", "restartHost restartXAPI"))
+    assert tasks(decide_host([patched], host(runs()))) == {TOOLSTACK}
+
+
 def test_a_hosts_answer_and_what_is_seen_have_to_agree() -> None:
     denied = {"U1": ServerPrecheck(INCOMPLETE)}
     quiet = replace(XEN_ONLY, guidance={})

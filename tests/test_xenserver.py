@@ -199,8 +199,10 @@ WORDS = [
     ("RestartVM", "restart_vm", 0),
     (" RestartVM\n", "restart_vm", 0),
     # Not read from XML, so they count as a reboot; and so does what is only ours.
-    ("RebootHostOnXenLivePatchFailure", "RebootHostOnXenLivePatchFailure", 1),
-    ("reboothost", "reboothost", 1),
+    ("RebootHostOnXenLivePatchFailure", "reboot_host", 1),
+    ("reboothost", "reboot_host", 1),
+    ("restartXAPI", "reboot_host", 1),
+    ("RestartProcess", "reboot_host", 1),
     ("restart_toolstack", "reboot_host", 1),
     ("restart_process", "reboot_host", 1),
     ("", "reboot_host", 1),
@@ -234,16 +236,31 @@ RETIRED = """
 """
 
 
-def test_retired_elements_count_only_where_there_is_no_guidance() -> None:
+def test_retired_elements_are_told_of_and_not_read() -> None:
     update = one(RETIRED + "<guidance/>")
     assert (update.guidance, update.defects) == ({}, ())
     update = one(RETIRED)
-    assert update.guidance == {
-        Level.FULL: ("reboot_host",),
-        Level.RECOMMENDED: ("restart_toolstack",),
-        Level.LIVEPATCH: ("restart_vm",),
-    }
-    assert len(update.defects) == 3
+    assert update.guidance == {}
+    assert [(each.where, each.component) for each in update.defects] == [
+        ("absolute_guidance", ""),
+        ("recommended_guidance", ""),
+        ("livepatch_guidance", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("date", "issued", "defects"),
+    [
+        ("2023-05-12 08:37:49", "2023-05-12T08:37:49Z", 0),
+        ("2023-05-12T08:37:49Z", "2023-05-12T08:37:49Z", 0),
+        ("", "", 0),
+        ("12 May 2023", "", 1),
+        ("2023-05-12T08:37:49+02:00", "", 1),
+    ],
+)
+def test_when_it_was_issued(date: str, issued: str, defects: int) -> None:
+    update = one(f'<issued date="{date}"/>')
+    assert (update.issued, len(update.defects)) == (issued, defects)
 
 
 APPLICABLE = {

@@ -18,11 +18,13 @@ import lpengine.package.manifest as wire
 from lpengine.errors import InputError
 from lpengine.package.contents import check_disk, content_of
 from lpengine.package.distribution import PREFIX, read_package
-from lpengine.package.doubts import NOT_FOR_UPDATES, Malformed
+from lpengine.package.doubts import Malformed
 from lpengine.package.files import read_small, read_start
 from lpengine.package.manifest_reader import convert
 from lpengine.package.model import (
+    FAILURES,
     PROCESS,
+    XAPI_WORDS,
     Applicability,
     Content,
     DiskFile,
@@ -48,7 +50,7 @@ Row = TypeVar("Row")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.+~@=,-]")
 
 # What can be asked for, and what an uncovered component needs at the least.
-_TASKS = tuple(task for task in Task if task not in NOT_FOR_UPDATES)
+_TASKS = tuple(task for task in Task if task not in FAILURES)
 
 
 class AuthoredPatch(wire.Part, frozen=True, kw_only=True):
@@ -261,6 +263,13 @@ def _issued(time: datetime | None) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
+def _task(word: str, where: str) -> Task:
+    for task in _TASKS:
+        if word == task or XAPI_WORDS.get(word) is task:
+            return task
+    raise Malformed(where, f"{word!r} is none of {', '.join(_TASKS)}")
+
+
 def _guidance(
     authored: dict[str, list[str]] | None, components: set[str]
 ) -> dict[Level, tuple[str, ...]]:
@@ -271,16 +280,11 @@ def _guidance(
     }
     if authored is None:
         return {Level.RECOMMENDED: tuple(sorted(needed))} if needed else {}
-    found = {}
+    found: dict[Level, tuple[str, ...]] = {}
     for level, words in authored.items():
         if level not in list(Level):
             raise Malformed(f"guidance.{level}", f"none of {', '.join(Level)}")
-        for word in words:
-            if word not in _TASKS:
-                raise Malformed(
-                    f"guidance.{level}", f"{word!r} is none of {', '.join(_TASKS)}"
-                )
-        found[Level(level)] = tuple(words)
+        found[Level(level)] = tuple(_task(word, f"guidance.{level}") for word in words)
     asked = {*found.get(Level.MANDATORY, ()), *found.get(Level.RECOMMENDED, ())}
     if missing := needed - asked - {Task.RESTART_PROCESS}:
         raise Malformed(

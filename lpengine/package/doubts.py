@@ -2,17 +2,7 @@
 
 from dataclasses import replace
 
-from lpengine.package.model import Defect, Level, Task, Update
-
-NOT_FOR_UPDATES = frozenset(
-    (
-        Task.REBOOT_ON_LIVEPATCH_FAILURE,
-        Task.REBOOT_ON_XEN_LIVEPATCH_FAILURE,
-        Task.REBOOT_ON_KERNEL_LIVEPATCH_FAILURE,
-    )
-)
-"""Tasks that a failure leaves behind; no update can ask for them."""
-
+from lpengine.package.model import FAILURES, Defect, Level, Task, Update
 
 _LONGEST = 120
 
@@ -55,18 +45,20 @@ class Doubts:
         and it recommends a reboot."""
         self._general.append((where, what))
 
-    def word(self, word: object, where: str) -> str:
-        """A word of guidance as the model keeps it. One that is no Task stays as it
-        is, which counts as a reboot."""
+    def word(self, word: object, where: str) -> Task:
+        """The task that a word of guidance stands for."""
         if not isinstance(word, str):
             self.note(where, "not a word, counts as reboot_host")
             return Task.REBOOT_HOST
-        if word not in list(Task):
+        try:
+            task = Task(word)
+        except ValueError:
             self.note(where, f"{word!r} is unknown, counts as reboot_host")
-        elif word in NOT_FOR_UPDATES:
+            return Task.REBOOT_HOST
+        if task in FAILURES:
             self.note(where, f"{word} is not for updates, counts as reboot_host")
             return Task.REBOOT_HOST
-        return clipped(word)
+        return task
 
     def settle(self, update: Update) -> Update:
         """The update with its defects and what follows from them."""

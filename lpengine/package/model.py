@@ -25,7 +25,7 @@ class Level(StrEnum):
 
 class Task(StrEnum):
     """What can be left to do after an update, in XAPI's words (update_guidances)
-    and one of ours for processes."""
+    and one of ours for processes. XAPI_WORDS are other names for the same."""
 
     REBOOT_HOST = "reboot_host"
     EVACUATE_HOST = "evacuate_host"
@@ -36,6 +36,32 @@ class Task(StrEnum):
     REBOOT_ON_LIVEPATCH_FAILURE = "reboot_host_on_livepatch_failure"
     REBOOT_ON_XEN_LIVEPATCH_FAILURE = "reboot_host_on_xen_livepatch_failure"
     REBOOT_ON_KERNEL_LIVEPATCH_FAILURE = "reboot_host_on_kernel_livepatch_failure"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Task | None":
+        return XAPI_WORDS.get(value) if isinstance(value, str) else None
+
+
+# As XAPI's metadata and its own types spell them (updateinfo.ml).
+XAPI_WORDS: Mapping[str, Task] = {
+    "RebootHost": Task.REBOOT_HOST,
+    "EvacuateHost": Task.EVACUATE_HOST,
+    "RestartToolstack": Task.RESTART_TOOLSTACK,
+    "RestartDeviceModel": Task.RESTART_DEVICE_MODEL,
+    "RestartVM": Task.RESTART_VM,
+    "RebootHostOnLivePatchFailure": Task.REBOOT_ON_LIVEPATCH_FAILURE,
+    "RebootHostOnXenLivePatchFailure": Task.REBOOT_ON_XEN_LIVEPATCH_FAILURE,
+    "RebootHostOnKernelLivePatchFailure": Task.REBOOT_ON_KERNEL_LIVEPATCH_FAILURE,
+}
+
+# What a failure leaves behind: no update can ask for these.
+FAILURES = frozenset(
+    {
+        Task.REBOOT_ON_LIVEPATCH_FAILURE,
+        Task.REBOOT_ON_XEN_LIVEPATCH_FAILURE,
+        Task.REBOOT_ON_KERNEL_LIVEPATCH_FAILURE,
+    }
+)
 
 
 class Inequality(StrEnum):
@@ -48,8 +74,8 @@ class Inequality(StrEnum):
 
 @dataclass(frozen=True)
 class Version:
-    """A package version as RPM and Debian take it apart. `epoch` None is lower than
-    any that is there (RPM); `release` is Debian's revision."""
+    """A package version as RPM and Debian take it apart. No `epoch` is one of 0, below
+    any other; `release` is Debian's revision."""
 
     version: str
     release: str = ""

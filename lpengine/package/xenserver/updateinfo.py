@@ -12,6 +12,8 @@ from xml.etree.ElementTree import Element
 from lpengine.errors import InputError
 from lpengine.package.doubts import Doubts, Malformed
 from lpengine.package.model import (
+    FAILURES,
+    XAPI_WORDS,
     Applicability,
     Inequality,
     Level,
@@ -23,20 +25,9 @@ from lpengine.package.model import (
 from lpengine.package.xenserver.livepatch import component_of, livepatch_of
 from lpengine.package.xenserver.xml import parse_xml, text_of
 
-_WORDS = {
-    "RebootHost": Task.REBOOT_HOST,
-    "RestartToolstack": Task.RESTART_TOOLSTACK,
-    "EvacuateHost": Task.EVACUATE_HOST,
-    "RestartDeviceModel": Task.RESTART_DEVICE_MODEL,
-    "RestartVM": Task.RESTART_VM,
-}
-# Before there was <guidance>. XAPI ignores these since; a file of that time that has
-# nothing else would ask for nothing at all.
-_RETIRED = {
-    "absolute_guidance": Level.FULL,
-    "recommended_guidance": Level.RECOMMENDED,
-    "livepatch_guidance": Level.LIVEPATCH,
-}
+# Before there was <guidance>. XAPI ignores these, and so no host ever does what they
+# say.
+_RETIRED = ("absolute_guidance", "recommended_guidance", "livepatch_guidance")
 _READ = {
     *("id", "title", "summary", "description", "special_info", "url", "issued"),
     *("severity", "guidance", "guidance_applicabilities", "livepatches"),
@@ -123,7 +114,9 @@ def _livepatches(
 
 def _guidance(update: Element, doubts: Doubts) -> dict[Level, tuple[str, ...]]:
     if update.find("guidance") is None:
-        return _retired_guidance(update, doubts)
+        for tag in _RETIRED:
+            if update.find(tag) is not None:
+                doubts.note(tag, "retired, and not read")
     found: dict[Level, tuple[str, ...]] = {}
     for kind in _children(update, "guidance"):
         where = f"guidance.{kind.tag}"
@@ -138,21 +131,13 @@ def _guidance(update: Element, doubts: Doubts) -> dict[Level, tuple[str, ...]]:
     return {level: words for level, words in found.items() if words}
 
 
-def _retired_guidance(update: Element, doubts: Doubts) -> dict[Level, tuple[str, ...]]:
-    found: dict[Level, tuple[str, ...]] = {}
-    for tag, level in _RETIRED.items():
-        if text := text_of(update.find(tag)):
-            doubts.note(tag, "retired, and read as there is no <guidance>")
-            found[level] = (_word(text, tag, doubts),)
-    return found
-
-
-def _word(text: str, where: str, doubts: Doubts) -> str:
-    """A word as the model has it. Words of ours are none here."""
-    if text in _WORDS:
-        return _WORDS[text]
-    doubts.note(where, f"{text!r} is unknown, counts as {Task.REBOOT_HOST}")
-    return Task.REBOOT_HOST if not text or text in list(Task) else text
+def _word(text: str, where: str, doubts: Doubts) -> Task:
+    """The task of a word. Those of others than XAPI's metadata are none here."""
+    task = XAPI_WORDS.get(text, Task.REBOOT_HOST)
+    if text not in XAPI_WORDS or task in FAILURES:
+        doubts.note(where, f"{text!r} is unknown, counts as {Task.REBOOT_HOST}")
+        return Task.REBOOT_HOST
+    return task
 
 
 def _applicabilities(update: Element, doubts: Doubts) -> tuple[Applicability, ...]:
@@ -195,12 +180,13 @@ def _issued(element: Element | None, doubts: Doubts) -> str:
     date = "" if element is None else element.get("date", "")
     if not date:
         return ""
-    try:
-        time = datetime.strptime(date, "%Y-%m-%d %H:%M:%S")
-    except ValueError:
-        doubts.note("issued", f"{date!r} is no time")
-        return ""
-    return f"{time:%Y-%m-%dT%H:%M:%SZ}"
+    for form in ("%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"):
+        try:
+            return f"{datetime.strptime(date, form):%Y-%m-%dT%H:%M:%SZ}"
+        except ValueError:
+            continue
+    doubts.note("issued", f"{date!r} is no time")
+    return ""
 
 
 def _severity(text: str, doubts: Doubts) -> str:

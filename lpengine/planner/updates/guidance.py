@@ -13,14 +13,18 @@ from lpengine.package.model import Applicability, Level, Task, Update, Version
 from lpengine.package.versions import ORDERS, matches
 from lpengine.planner.updates.precedence import LEVELS, cascaded, reduced
 from lpengine.planner.updates.state import PackageRow
-from lpengine.planner.updates.words import published_all
+from lpengine.planner.updates.words import published_all, stays
 
 Guidance = Mapping[Level, frozenset[Task]]
 
 
 def tasks_at(update: Update, level: Level) -> frozenset[Task]:
-    """What the update lists at a level."""
-    return published_all(update.guidance.get(level, ()))
+    """What the update lists at a level; for one that is live patched what stays of the
+    recommended, too."""
+    words = update.guidance.get(level, ())
+    if level is Level.LIVEPATCH:
+        words = (*words, *filter(stays, update.guidance.get(Level.RECOMMENDED, ())))
+    return published_all(words)
 
 
 def row_matches(

@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 
-from lpengine.package.model import KERNEL, XEN, Level, Task
+from lpengine.package.model import FAILURES, KERNEL, XEN, Level, Task
 from lpengine.planner.updates.precedence import LEVELS, cascaded, reduced
 from lpengine.planner.updates.state import Guest, Pending, PowerState
-from lpengine.planner.updates.words import FAILURES, in_order
+from lpengine.planner.updates.words import in_order
 
 # What a host may be left with, and what a guest.
 OF_HOST = FAILURES | {Task.REBOOT_HOST, Task.RESTART_TOOLSTACK, Task.RESTART_PROCESS}

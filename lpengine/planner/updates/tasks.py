@@ -4,12 +4,12 @@ updates have left become tasks for the host, its guests and processes."""
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from lpengine.package.model import Level, Task
+from lpengine.package.model import FAILURES, Level, Task
 from lpengine.planner.updates.pending import OF_GUEST, by_component, failure_of
 from lpengine.planner.updates.plan import HostTask
 from lpengine.planner.updates.precedence import LEVELS, PRECEDENCES, reduced
 from lpengine.planner.updates.state import Guest, HostState, PowerState, UpdatePolicy
-from lpengine.planner.updates.words import FAILURES, in_order
+from lpengine.planner.updates.words import in_order
 
 Wanted = dict[Task, Level]
 

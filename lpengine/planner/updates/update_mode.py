@@ -4,7 +4,7 @@ action required" where there is none (XenCenter, PatchingWizard_ModePage.cs)."""
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from lpengine.package.model import Level, LivePatch, Task
+from lpengine.package.model import FAILURES, Level, LivePatch, Task
 from lpengine.planner.updates.guidance import Guidance
 from lpengine.planner.updates.hotfix import AfterApply, reboot_required
 from lpengine.planner.updates.order import in_rolling_order, pool_key
@@ -18,7 +18,6 @@ from lpengine.planner.updates.state import (
     PoolState,
     Role,
 )
-from lpengine.planner.updates.words import FAILURES
 
 NO_ACTION = "No action required"
 

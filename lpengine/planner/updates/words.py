@@ -2,32 +2,24 @@
 
 from collections.abc import Iterable
 
-from lpengine.package.model import Task
+from lpengine.package.model import FAILURES, XAPI_WORDS, Task
 
-# XAPI's updateinfo.xml and its pending forms, pool_update's tokens, and ours.
-_KNOWN = {
-    "RebootHost": Task.REBOOT_HOST,
-    "EvacuateHost": Task.EVACUATE_HOST,
-    "RestartToolstack": Task.RESTART_TOOLSTACK,
-    "RestartDeviceModel": Task.RESTART_DEVICE_MODEL,
-    "RestartVM": Task.RESTART_VM,
-    "RestartProcess": Task.RESTART_PROCESS,
-    "restartHost": Task.REBOOT_HOST,
+# What a hotfix of the second generation asks for (pool_update); live patching makes
+# none of these needless but the first.
+_RESTART_HOST = {"restartHost": Task.REBOOT_HOST}
+_RESTART_OTHERS = {
     "restartXAPI": Task.RESTART_TOOLSTACK,
     "restartHVM": Task.RESTART_VM,
     "restartPV": Task.RESTART_VM,
 }
-
-# What the engine and XAPI remember when a live patch fails; nobody publishes these.
-FAILURES = frozenset(
-    {
-        Task.REBOOT_ON_LIVEPATCH_FAILURE,
-        Task.REBOOT_ON_XEN_LIVEPATCH_FAILURE,
-        Task.REBOOT_ON_KERNEL_LIVEPATCH_FAILURE,
-    }
-)
-
-_KNOWN.update({str(task): task for task in Task if task not in FAILURES})
+_OURS = {"RestartProcess": Task.RESTART_PROCESS, **{str(task): task for task in Task}}
+# Nobody publishes failures.
+_KNOWN = {
+    word: task
+    for words in (_OURS, XAPI_WORDS, _RESTART_HOST, _RESTART_OTHERS)
+    for word, task in words.items()
+    if task not in FAILURES
+}
 
 
 def is_known(word: str) -> bool:
@@ -38,6 +30,11 @@ def published(word: str) -> Task:
     """The task that a published word stands for. One that nobody knows is a reboot:
     it asks for something, and a reboot covers all there is."""
     return _KNOWN.get(word, Task.REBOOT_HOST)
+
+
+def stays(word: str) -> bool:
+    """Whether an update asks for this even where it is live patched."""
+    return word in _RESTART_OTHERS
 
 
 def published_all(words: Iterable[str]) -> frozenset[Task]:
