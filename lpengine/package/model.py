@@ -8,8 +8,11 @@ RFC 3339 in UTC, sizes are in bytes.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 XEN, KERNEL, PROCESS = "xen", "kernel", "process:"
+
+PackageFormat = Literal["rpm", "deb"]
 
 
 class Level(StrEnum):
@@ -21,6 +24,11 @@ class Level(StrEnum):
     RECOMMENDED = "recommended"
     FULL = "full"
     LIVEPATCH = "livepatch"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Level | None":
+        """XAPI's own types begin them with a capital."""
+        return next((one for one in cls if one.capitalize() == value), None)
 
 
 class Task(StrEnum):

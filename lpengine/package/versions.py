@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from lpengine.package.model import Applicability, Inequality, Version
+from lpengine.package.model import Applicability, Inequality, PackageFormat, Version
 
 Key = tuple[Any, ...]
 
@@ -87,13 +87,13 @@ def debian_order(version: Version) -> Key:
     )
 
 
-ORDERS: dict[str, Callable[[Version], Key]] = {
+ORDERS: dict[PackageFormat, Callable[[Version], Key]] = {
     "rpm": rpm_order,
     "deb": debian_order,
 }
 
 
-def compare(one: Version, other: Version, package_format: str = "rpm") -> int:
+def compare(one: Version, other: Version, package_format: PackageFormat = "rpm") -> int:
     """-1, 0 or 1, as `one` is older than `other`, the same, or newer."""
     key = ORDERS[package_format]
     left, right = key(one), key(other)
@@ -112,7 +112,9 @@ def satisfies(order: int, inequality: Inequality) -> bool:
 
 
 def matches(
-    applicability: Applicability, installed: Version, package_format: str = "rpm"
+    applicability: Applicability,
+    installed: Version,
+    package_format: PackageFormat = "rpm",
 ) -> bool:
     """Whether the installed version of the package compares as asked. Name and
     architecture are looked at by whoever finds the package."""

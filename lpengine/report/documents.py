@@ -418,6 +418,11 @@ def to_json(document: Document) -> str:
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
 
 
+def to_line(document: Document) -> str:
+    """The same in one line."""
+    return msgspec.json.encode(document).decode()
+
+
 def error_document(error: LpengineError) -> ErrorDocument:
     return ErrorDocument(
         schema="lpengine/error/1",

@@ -1,14 +1,17 @@
 """A rule about updates, for people and as JSON."""
 
 import textwrap
-import typing
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
 from lpengine.planner.updates.rulebook import RULES, Rule
-from lpengine.report.update_documents import ArgumentRow, RuleDocument
+from lpengine.report.rule_types import described, named
+from lpengine.report.update_documents import (
+    AnswerDocument,
+    ArgumentRow,
+    RuleDocument,
+)
 
 
 def rule_document(rule: Rule, answer: bytes | None) -> RuleDocument:
@@ -25,6 +28,7 @@ def rule_document(rule: Rule, answer: bytes | None) -> RuleDocument:
             )
             for one in rule.arguments
         ],
+        returns=msgspec.json.schema(rule.returns),
         answer=None if answer is None else msgspec.Raw(answer),
     )
 
@@ -44,17 +48,25 @@ def rule_lines(rule: Rule) -> Iterator[str]:
     for one in rule.arguments:
         optional = "" if one.required else " (may be left out)"
         yield f"    {one.name}: {named(one.kind)}{optional}"
+    yield f"  It answers: {named(rule.returns)}"
+    yield from described([*(one.kind for one in rule.arguments), rule.returns])
 
 
-def named(kind: Any) -> str:
-    """A type as whoever writes JSON sees it."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple and inner[-1] is ...:
-        return f"list of {named(inner[0])}"
-    if origin is tuple:
-        return f"[{', '.join(map(named, inner))}]"
-    if origin is dict:
-        return f"object of {named(inner[1])} by {named(inner[0])}"
-    if inner:
-        return " or ".join(map(named, inner))
-    return "null" if kind is type(None) else str(kind.__name__)
+def answer_row(number: int, name: str, answer: bytes) -> AnswerDocument:
+    return AnswerDocument(
+        schema="lpengine/rule-answer/1",
+        line=number,
+        rule=name,
+        answer=msgspec.Raw(answer),
+        error="",
+    )
+
+
+def error_row(number: int, name: str, error: str) -> AnswerDocument:
+    return AnswerDocument(
+        schema="lpengine/rule-answer/1",
+        line=number,
+        rule=name,
+        answer=None,
+        error=error,
+    )

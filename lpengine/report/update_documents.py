@@ -131,17 +131,30 @@ class ArgumentRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RuleDocument(Document, frozen=True, kw_only=True):
-    """lpengine/rule/1. `answer` is null where nothing was asked."""
+    """lpengine/rule/1. `answer` is null where nothing was asked; `returns` is the JSON
+    Schema of answers."""
 
     name: str
     source: str
     summary: str
     arguments: list[ArgumentRow]
+    returns: dict[str, Any]
     answer: Any
+
+
+class AnswerDocument(Document, frozen=True, kw_only=True):
+    """lpengine/rule-answer/1: a line of `lpengine rule --batch`. `line` is that of the
+    question; `error` says why there is no answer, "" where there is one."""
+
+    line: int
+    rule: str
+    answer: Any
+    error: str
 
 
 UPDATE_DOCUMENTS: tuple[type[Document], ...] = (
     RuleDocument,
+    AnswerDocument,
     BundleDocument,
     UpdatesDocument,
     VerifiedDocument,

@@ -5,7 +5,7 @@ Plans are made by decide, which looks at every component."""
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lpengine.package.model import LivePatch, Update
+from lpengine.package.model import LivePatch, PackageFormat, Update
 from lpengine.planner.updates.guidance import Guidance, merged, reboot_is_mandatory
 from lpengine.planner.updates.livepatches import offers, select_from
 from lpengine.planner.updates.state import PackageRow, RunningComponent
@@ -24,7 +24,7 @@ def consolidated(
     updates: Iterable[Update],
     rows: Iterable[PackageRow],
     running: Iterable[RunningComponent],
-    package_format: str = "rpm",
+    package_format: PackageFormat = "rpm",
 ) -> HostUpdates:
     """Guidance, updates and live patches of a host by XAPI's own rules: an update with
     any live patch that applies counts as live patched, and a mandatory reboot

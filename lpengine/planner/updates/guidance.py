@@ -9,7 +9,14 @@ compares with it, and for all that the two have in common.
 
 from collections.abc import Collection, Iterable, Mapping
 
-from lpengine.package.model import Applicability, Level, Task, Update, Version
+from lpengine.package.model import (
+    Applicability,
+    Level,
+    PackageFormat,
+    Task,
+    Update,
+    Version,
+)
 from lpengine.package.versions import ORDERS, matches
 from lpengine.planner.updates.precedence import LEVELS, cascaded, reduced
 from lpengine.planner.updates.state import PackageRow
@@ -28,7 +35,7 @@ def tasks_at(update: Update, level: Level) -> frozenset[Task]:
 
 
 def row_matches(
-    applicability: Applicability, row: PackageRow, package_format: str = "rpm"
+    applicability: Applicability, row: PackageRow, package_format: PackageFormat = "rpm"
 ) -> bool:
     """Whether the guidance counts for this package, as it is installed now. One that
     is not installed never matches."""
@@ -41,7 +48,9 @@ def row_matches(
     )
 
 
-def applies(update: Update, row: PackageRow, package_format: str = "rpm") -> bool:
+def applies(
+    update: Update, row: PackageRow, package_format: PackageFormat = "rpm"
+) -> bool:
     """Whether an update's guidance counts for this package: without conditions always;
     with some, any of them will do."""
     return not update.applicabilities or any(
@@ -54,7 +63,7 @@ def contribution(
     row: PackageRow,
     level: Level,
     livepatched: Collection[str] = (),
-    package_format: str = "rpm",
+    package_format: PackageFormat = "rpm",
 ) -> frozenset[Task]:
     """What one package of an update adds at a level. `livepatched` has the ids of
     updates of which a live patch applies: for these the guidance for live patches
@@ -74,7 +83,7 @@ def evaluated(
     rows: Iterable[PackageRow],
     level: Level,
     livepatched: Collection[str] = (),
-    package_format: str = "rpm",
+    package_format: PackageFormat = "rpm",
 ) -> frozenset[Task]:
     """All that a level asks for, reduced. What live patches ask for counts even where
     the packages are installed: the last attempt may have failed."""
@@ -94,7 +103,7 @@ def merged(
     updates: Iterable[Update],
     rows: Iterable[PackageRow],
     livepatched: Collection[str] = (),
-    package_format: str = "rpm",
+    package_format: PackageFormat = "rpm",
 ) -> Guidance:
     """The guidance of a host: every level by itself, then cascaded."""
     updates, rows = tuple(updates), tuple(rows)
@@ -106,7 +115,9 @@ def merged(
 
 
 def reboot_is_mandatory(
-    updates: Iterable[Update], rows: Iterable[PackageRow], package_format: str = "rpm"
+    updates: Iterable[Update],
+    rows: Iterable[PackageRow],
+    package_format: PackageFormat = "rpm",
 ) -> bool:
     """Whether no live patch is applied at all, since the boot brings everything. A
     recommended reboot does not keep anybody from live patching."""
@@ -118,7 +129,7 @@ def outstanding_rows(
     rows: Iterable[PackageRow],
     latest: Iterable[PackageRow],
     installed: Mapping[str, Version | None],
-    package_format: str = "rpm",
+    package_format: PackageFormat = "rpm",
 ) -> tuple[PackageRow, ...]:
     """Of all that updates bring, what this host does not have: newer than what is
     installed, not newer than the latest one offered, and offered at all. `installed`

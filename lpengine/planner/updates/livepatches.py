@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from lpengine.package.model import LivePatch, Update, Version
+from lpengine.package.model import LivePatch, PackageFormat, Update, Version
 from lpengine.package.versions import ORDERS, Key
 from lpengine.planner.updates.state import RunningComponent
 
@@ -67,7 +67,7 @@ class Offers:
     """The live patches of a set of updates, sorted for being asked about thousands of
     hosts; `newest` has the highest version of each component, for whatever build."""
 
-    package_format: str
+    package_format: PackageFormat
     lines: Mapping[tuple[str, str], Line]
     newest: Mapping[str, Key]
 
@@ -75,7 +75,7 @@ class Offers:
         return self.lines.get((component, build_id), NO_LINE)
 
 
-def offers(updates: Iterable[Update], package_format: str = "rpm") -> Offers:
+def offers(updates: Iterable[Update], package_format: PackageFormat = "rpm") -> Offers:
     """Sorts the live patches of `updates`, in whatever order they come."""
     order = ORDERS[package_format]
     found: dict[tuple[str, str], list[tuple[Key, str, Offer]]] = {}
@@ -111,7 +111,7 @@ def is_supported(updates: Iterable[Update], component: str, build_id: str) -> bo
     return offers(updates).line(component, build_id).supported
 
 
-def newer(line: Line, running: RunningComponent, package_format: str) -> int:
+def newer(line: Line, running: RunningComponent, package_format: PackageFormat) -> int:
     """Where in the line begins what is strictly newer than what runs: at its start
     where no live patch is on, at its end where that is only half known."""
     if running.half_known:
@@ -136,7 +136,9 @@ def select_from(all_offers: Offers, running: RunningComponent) -> Selection:
 
 
 def select(
-    updates: Iterable[Update], running: RunningComponent, package_format: str = "rpm"
+    updates: Iterable[Update],
+    running: RunningComponent,
+    package_format: PackageFormat = "rpm",
 ) -> Selection:
     """What this running component gets from `updates`: of what is for its build and
     strictly newer than what runs, the newest; nothing where the build's life has
@@ -145,14 +147,18 @@ def select(
 
 
 def accumulative(
-    updates: Iterable[Update], running: RunningComponent, package_format: str = "rpm"
+    updates: Iterable[Update],
+    running: RunningComponent,
+    package_format: PackageFormat = "rpm",
 ) -> tuple[Offer, ...]:
     """All live patches that the chosen one holds, itself among them."""
     return select(updates, running, package_format).accumulative
 
 
 def chosen(
-    updates: Iterable[Update], running: RunningComponent, package_format: str = "rpm"
+    updates: Iterable[Update],
+    running: RunningComponent,
+    package_format: PackageFormat = "rpm",
 ) -> LivePatch | None:
     """The one live patch to be applied."""
     best = select(updates, running, package_format).chosen

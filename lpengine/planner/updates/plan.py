@@ -4,6 +4,7 @@ whoever shows a plan or carries it out takes every answer from it."""
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 
 from lpengine.package.model import Level, LivePatch, Task
 from lpengine.planner.findings import Finding
@@ -126,6 +127,8 @@ class Precheck:
     """One row of the prechecks. `subject` is what was checked: a pool, host, guest or
     storage. `code` and `cause` are those of the catalogue, "" where all is well."""
 
+    DERIVED: ClassVar = ("blocks",)
+
     group: Group
     subject: str
     status: CheckStatus
@@ -156,6 +159,8 @@ class HostPlan:
 
     The plan holds for the updates and the state that the digests stand for.
     """
+
+    DERIVED: ClassVar = ("no_action_required", "needs_reboot")
 
     host: str
     pool: str
@@ -198,6 +203,8 @@ class PoolPlan:
     without the operator; `restart_guests` for which levels all guests of the pool are
     marked once the coordinator is updated."""
 
+    DERIVED: ClassVar = ("no_action_required", "fixes")
+
     pool: str
     verdict: Verdict
     hosts: tuple[HostPlan, ...]
@@ -225,6 +232,8 @@ class PoolPlan:
 @dataclass(frozen=True)
 class FleetPlan:
     """Pools side by side: a failure in one stops that one only."""
+
+    DERIVED: ClassVar = ("no_action_required",)
 
     pools: tuple[PoolPlan, ...]
 

@@ -5,7 +5,14 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +33,7 @@ from lpengine.planner.updates import (
     pending,
     precedence,
     readiness,
+    reading,
     update_mode,
     wire,
     words,
@@ -71,16 +79,20 @@ class Rule:
             for name, one in inspect.signature(self.function).parameters.items()
         )
 
+    @property
+    def returns(self) -> Any:
+        """The type of its answers."""
+        return concrete(typing.get_type_hints(self.function)["return"])
+
 
 def page(
     updates: Iterable[Update],
     fleet: Iterable[PoolState],
     policy: UpdatePolicy = DEFAULT_POLICY,
-) -> dict[str, Any]:
+) -> update_mode.Page:
     """The page before installing, for the plan that is made: its text, or "No action
     required", and a line for each host."""
-    found = update_mode.page_of(decide(updates, fleet, policy))
-    return {"text": found.text, "mode": found.mode, "hosts": found.hosts}
+    return update_mode.page_of(decide(updates, fleet, policy))
 
 
 _GROUPS: Mapping[str, tuple[str, tuple[Callable[..., Any], ...]]] = {
@@ -210,6 +222,7 @@ RULES: Mapping[str, Rule] = {
 # The keys are what typing.get_origin makes of an annotation.
 _CONCRETE: Mapping[Any, type] = {
     Iterable: tuple,
+    Iterator: tuple,
     Collection: tuple,
     Sequence: tuple,
     Mapping: dict,
@@ -245,10 +258,26 @@ def ask(name: str, arguments: bytes) -> bytes:
     try:
         raw = msgspec.json.decode(arguments, type=dict[str, Any])
         answer = rule.function(**dict(converted(rule, raw)))
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError) as error:
         hint = f"lpengine rule {name} says what it takes"
         raise InputError(f"{name}: {error}", hint=hint) from None
     return wire.encode(answer)
+
+
+class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rule by its name, and the arguments."""
+
+    rule: str
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+def question(text: bytes) -> Question:
+    """Raises InputError for anything else."""
+    try:
+        return msgspec.json.decode(text, type=Question)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        hint = 'write {"rule": NAME, "arguments": {...}}'
+        raise InputError(f"no question: {error}", hint=hint) from None
 
 
 def converted(rule: Rule, raw: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -258,6 +287,6 @@ def converted(rule: Rule, raw: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
             raise ValueError(f"it takes no {name!r}")
     for name, one in arguments.items():
         if name in raw:
-            yield name, wire.convert(raw[name], one.kind, name)
+            yield name, reading.convert(raw[name], one.kind, name)
         elif one.required:
             raise ValueError(f"it needs {name!r}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from lpengine.package.model import Level, Task, Version
+from lpengine.package.model import Level, PackageFormat, Task, Version
 
 # The licence's features, named as XAPI names their restrictions ("restrict_...").
 LIVE_PATCHING, UPDATES, MIGRATION = "live_patching", "updates", "intrapool_migrate"
@@ -211,7 +211,7 @@ class HostState:
     boot_id: str = ""
     running: tuple[RunningComponent, ...] = ()
     not_running: frozenset[str] = frozenset()
-    package_format: str = "rpm"
+    package_format: PackageFormat = "rpm"
     installed: Mapping[str, Version | None] | None = None
     installed_updates: frozenset[str] = frozenset()
     rows: tuple[PackageRow, ...] | None = None

@@ -3,6 +3,7 @@ action required" where there is none (XenCenter, PatchingWizard_ModePage.cs)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from lpengine.package.model import FAILURES, Level, LivePatch, Task
 from lpengine.planner.updates.guidance import Guidance
@@ -46,6 +47,8 @@ class Block:
 class Page:
     """`automatic` says whether the tasks may be left to the engine; it is the choice
     unless they may not. `hosts` has one line for each host."""
+
+    DERIVED: ClassVar = ("mode", "text")
 
     blocks: tuple[Block, ...]
     automatic: bool = True

@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from lpengine.package.model import Applicability, Inequality, Level, Task, Update
+from lpengine.package.model import (
+    Applicability,
+    Inequality,
+    Level,
+    PackageFormat,
+    Task,
+    Update,
+)
 from lpengine.package.versions import ORDERS, Key
 from lpengine.planner.findings import Finding
 from lpengine.planner.updates.guidance import tasks_at
@@ -71,7 +78,7 @@ class UpdateSet:
     kept what was worked out for things that run (see coverage).
     """
 
-    package_format: str
+    package_format: PackageFormat
     ids: Ids
     parts: Mapping[str, Part]
     offers: Offers
@@ -95,7 +102,9 @@ class UpdateSet:
         return frozenset(task for task in asking if not asking[task].isdisjoint(ids))
 
 
-def update_set(updates: Iterable[Update], package_format: str = "rpm") -> UpdateSet:
+def update_set(
+    updates: Iterable[Update], package_format: PackageFormat = "rpm"
+) -> UpdateSet:
     """Indexes `updates`; of two with one id the later counts."""
     by_id = {update.id: update for update in updates}
     ordered = [by_id[update_id] for update_id in sorted(by_id)]
@@ -128,7 +137,7 @@ def ids_where(parts: Mapping[str, Part], holds: Callable[[Part], bool]) -> Ids:
     return frozenset(one for one in parts if holds(parts[one]))
 
 
-def part(update: Update, package_format: str) -> Part:
+def part(update: Update, package_format: PackageFormat) -> Part:
     order = ORDERS[package_format]
     doubtful = frozenset(one.component for one in update.defects) - {""}
     components = {one.component for one in update.livepatches}
@@ -156,7 +165,7 @@ def condition_key(one: Applicability) -> str:
 
 
 def reach(
-    update: Update, doubtful: Ids, package_format: str
+    update: Update, doubtful: Ids, package_format: PackageFormat
 ) -> dict[tuple[str, str], Key]:
     order = ORDERS[package_format]
     found: dict[tuple[str, str], Key] = {}
@@ -193,7 +202,7 @@ def package_lines(parts: Iterable[Part]) -> dict[str, PackageLine]:
     }
 
 
-def is_foreign(update: Update, package_format: str) -> bool:
+def is_foreign(update: Update, package_format: PackageFormat) -> bool:
     """Whether all it has for the disk are packages of other formats."""
     formats = {package.format for package in update.packages}
     return bool(formats) and package_format not in formats and not update.files

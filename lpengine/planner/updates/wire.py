@@ -1,57 +1,36 @@
-"""Values from JSON and back, strictly: what is not part of a value is an error, where
-it would otherwise be a misspelt fact that nobody looks at."""
+"""Values as JSON has them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any
 
 import msgspec
 
-T = TypeVar("T")
-
-
-def convert(raw: Any, kind: type[T], where: str = "") -> T:
-    """`raw`, as JSON has it, as a value of that type.
-
-    Raises ValueError that says where and what.
-    """
-    try:
-        value: T = msgspec.convert(raw, kind)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"{where or 'the document'}: {error}") from None
-    for stray in strays(raw, plain(value), where):
-        raise ValueError(f"{stray} is not known")
-    return value
-
 
 def plain(value: Any) -> Any:
-    """What JSON can hold, with every field. (An encoder leaves out those that a decoder
-    has left to the defaults of a dataclass.) Sets are sorted."""
+    """What JSON can hold, with every field, and the properties that a class has in
+    DERIVED. (An encoder leaves out fields that a decoder has left to the defaults of a
+    dataclass.) Sets are sorted."""
     if is_dataclass(value):
-        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+        return {name: plain(getattr(value, name)) for name in names_of(value.__class__)}
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, (set, frozenset)):
         return sorted((plain(one) for one in value), key=repr)
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
+    if isinstance(value, Iterator):
+        return [plain(one) for one in value]
     return value
+
+
+@cache
+def names_of(kind: Any) -> tuple[str, ...]:
+    derived: Iterable[str] = getattr(kind, "DERIVED", ())
+    return (*(one.name for one in fields(kind)), *derived)
 
 
 def encode(value: Any) -> bytes:
     """JSON that is the same for equal values."""
     return msgspec.json.encode(plain(value), order="sorted")
-
-
-def strays(raw: Any, known: Any, where: str) -> Iterator[str]:
-    """The keys of which nothing came into the value."""
-    if isinstance(raw, dict) and isinstance(known, dict):
-        for key, value in raw.items():
-            place = f"{where}.{key}" if where else str(key)
-            if key in known:
-                yield from strays(value, known[key], place)
-            else:
-                yield place
-    elif isinstance(raw, list) and isinstance(known, list):
-        for number, (one, other) in enumerate(zip(raw, known, strict=False)):
-            yield from strays(one, other, f"{where}[{number}]")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lpengine.package.model import Version
+from lpengine.package.model import PackageFormat, Version
 from lpengine.package.versions import parse_debian, rpm_order
 from lpengine.targets.host.answers import Answers
 
@@ -18,7 +18,7 @@ class Packages:
     """`installed` by "name.arch", None where it could not be read; a package that is
     half installed has no version."""
 
-    format: str
+    format: PackageFormat
     installed: Mapping[str, Version | None] | None
 
 
