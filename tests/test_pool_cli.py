@@ -90,14 +90,30 @@ def test_a_plan_without_asking_anybody(
     assert "PoolState" in json.loads(out)["$defs"]
 
 
+@pytest.mark.parametrize(
+    ("pools", "complaint"),
+    [
+        ("[{}]", "missing required field"),
+        ('[{"name":"p","hosts":[],"live_patchin":false}]', "[0].live_patchin is not"),
+        ("[", "not a state of pools"),
+    ],
+)
 def test_a_state_that_is_none(
-    cli: Cli, bundle: Path, publisher: Publisher, tmp_path: Path
+    cli: Cli,
+    bundle: Path,
+    publisher: Publisher,
+    tmp_path: Path,
+    pools: str,
+    complaint: str,
 ) -> None:
-    (tmp_path / "s.json").write_text('{"schema":"lpengine/pool-state/1","pools":[{}]}')
+    """A misspelt setting would be one that nobody has made."""
+    text = f'{{"schema":"lpengine/pool-state/1","pools":{pools}}}'
+    (tmp_path / "s.json").write_text(text)
     trust = ("--signers", publisher.signers)
     code, _, err = cli("pool", "plan", bundle, *trust, "--state", tmp_path / "s.json")
     assert code == 13
     assert "not a state of pools" in err
+    assert complaint in err
 
 
 def test_chosen_pools_and_hosts(

@@ -8,6 +8,7 @@ import msgspec
 
 from lpengine.errors import InputError
 from lpengine.package.files import Replacing, read_small
+from lpengine.planner.updates.reading import convert
 from lpengine.planner.updates.state import PoolState
 
 SCHEMA: Final = "lpengine/pool-state/1"
@@ -22,12 +23,18 @@ class StateFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     pools: tuple[PoolState, ...]
 
 
+class _Document(msgspec.Struct, forbid_unknown_fields=True):
+    schema: Literal["lpengine/pool-state/1"]
+    pools: list[Any]
+
+
 def read_states(path: Path) -> tuple[PoolState, ...]:
     """`InputError` for anything else, `NotFoundError` for nothing."""
     raw = read_small(path, _LARGEST)
     try:
-        return msgspec.json.decode(raw, type=StateFile).pools
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        document = msgspec.json.decode(raw, type=_Document)
+        return convert(document.pools, tuple[PoolState, ...], "pools")
+    except (msgspec.MsgspecError, ValueError) as error:
         raise InputError(
             f"{path}: not a state of pools: {error}",
             hint="lpengine pool plan --observed FILE writes one",
