@@ -1,7 +1,8 @@
 """What changed in objects, laid out as one live patch module: by made-up changes and
 running code that answers for anything."""
 
-from dataclasses import dataclass, field
+import struct
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -39,9 +40,9 @@ from lpengine.errors import BuildError
 from lpengine.patch.linux.binding import Target
 from lpengine.patch.linux.gathering import Gathered, gather
 from lpengine.patch.linux.linking import link
-from lpengine.patch.linux.spec import Import, OrcSpec, Place
+from lpengine.patch.linux.spec import CallbackSpec, Import, OrcSpec, Place
 from lpengine.patch.linux.target import OldFunction
-from lpengine.patch.model import KlpSymbol
+from lpengine.patch.model import KlpSymbol, SystemState
 
 CODE = SHF_ALLOC | SHF_EXECINSTR
 DATA = SHF_ALLOC | SHF_WRITE
@@ -363,6 +364,53 @@ def test_neither_do_replacements() -> None:
     part = Part(changes("a.o", code("one"), replacement, tables=(alternative(5),)), "m")
     with pytest.raises(BuildError, match="rewrites"):
         gathered(part)
+
+
+def hook(kind: str) -> Table:
+    use = Use(0, R_X86_64_64, Inside(0), 0, "act")
+    return table(f".lpengine.callback.{kind}", 8, record("", bytes(8), use))
+
+
+def with_hooks(name: str, *hooks: Table) -> ObjectChanges:
+    return replace(changes(name, code("act"), new=True), hooks=hooks)
+
+
+def test_callbacks_and_states_are_those_of_their_object() -> None:
+    states = table(
+        *(".lpengine.states", 16),
+        record("", struct.pack("<QQ", 7, 1)),
+        record("", struct.pack("<QQ", 8, 2)),
+    )
+    found = gathered(
+        Part(with_hooks("a.o", hook("pre_patch"), hook("post_patch"), states)),
+        Part(with_hooks("m.o", hook("pre_patch")), "mod"),
+    )
+    place = Place(".text")
+    assert found.callbacks == {
+        "": (CallbackSpec("pre_patch", place), CallbackSpec("post_patch", place)),
+        "mod": (CallbackSpec("pre_patch", Place(".text.mod")),),
+    }
+    assert found.material.states == (SystemState(7, 1), SystemState(8, 2))
+    assert found.redirects == ()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (Part(with_hooks("a.o", hook("at_boot"))),),
+        (
+            Part(with_hooks("a.o", hook("pre_patch"))),
+            Part(with_hooks("b.o", hook("pre_patch"))),
+        ),
+    ],
+    ids=["unknown", "twice"],
+)
+def test_callbacks_that_the_kernel_would_not_call_are_refused(
+    parts: tuple[Part, ...],
+) -> None:
+    with pytest.raises(BuildError) as caught:
+        gathered(*parts)
+    assert caught.value.codes == ("LP-MOD-003",)
 
 
 def test_sections_that_the_loader_reads_keep_their_names() -> None:

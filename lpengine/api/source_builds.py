@@ -65,8 +65,9 @@ def build_source(
         # It is in the text of few objects, and made of more than the sources.
         variables = {"KERNELRELEASE": kernel.release, **(variables or {})}
     else:
+        xen = open_image(image)
         _require(opened, "xen", modules or atomic_replace, "modules, atomic replace")
-        maker = XenMaker(open_image(image), options)
+        maker = XenMaker(xen, options)
     return build(
         opened,
         [open_fix(Path(each)) for each in patches],

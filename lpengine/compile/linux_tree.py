@@ -41,6 +41,8 @@ _TOOLS = ("scripts/", "tools/", "arch/x86/tools/", "include/")
 # One section a function and variable, so that they can be told apart; the layouts of
 # types for the guard against changed ones, whose generation changes no code.
 _FLAGS = "-ffunction-sections -fdata-sections -g"
+# For fixes that bring callbacks.
+_HEADERS = Path(__file__).with_name("headers")
 # Nothing of the preparation can change any more.
 _PREPARED = ("-o", "prepare")
 
@@ -124,7 +126,7 @@ class LinuxTree:
         if targets:
             for copy in (base, work):
                 # Else the debugging information of equal code would differ.
-                flags = f"{_FLAGS} -fdebug-prefix-map={copy}=."
+                flags = f"{_FLAGS} -I{_HEADERS} -fdebug-prefix-map={copy}=."
                 self._make(copy, [*_PREPARED, *targets], settings, notify, flags)
                 finish_objects(copy, entries, compiler)
         return tuple(

@@ -12,6 +12,7 @@ from pathlib import Path
 from lpengine.command import package_of, run
 from lpengine.compile import cache
 from lpengine.compile.applying import Applied, apply_fixes
+from lpengine.compile.digests import digests
 from lpengine.compile.events import (
     BaseBegun,
     BaseReady,
@@ -97,14 +98,14 @@ def base_key(tree: Tree, names: Sequence[str], settings: Settings) -> str:
     for text in (*inputs, *map("=".join, sorted(settings.variables.items()))):
         key.update(text.encode() + b"\0")
     key.update(b"\n".join(_choices(settings.configuration)) + b"\0")
-    for name in names:
-        path = tree.root / name
-        key.update(f"{name}\0{path.lstat().st_mode & 0o170100:o}\0".encode())
-        if path.is_symlink():
-            key.update(str(path.readlink()).encode())
-        else:
-            with path.open("rb") as file:
-                key.update(hashlib.file_digest(file, "sha256").digest())
+    with digests(tree.root) as known:
+        for name in names:
+            path = tree.root / name
+            key.update(f"{name}\0{path.lstat().st_mode & 0o170100:o}\0".encode())
+            if path.is_symlink():
+                key.update(str(path.readlink()).encode())
+            else:
+                key.update(known.of(path, name).encode())
     return f"{tree.format}-{key.hexdigest()[:24]}"
 
 

@@ -21,5 +21,6 @@ def require_hooks(changes: Changes, hooks: Mapping[str, str]) -> None:
         if hook not in known:
             raise UsageError(
                 f"the fix has no hook {hook} to make up for {subject}",
-                hint="declare it in the source with LIVEPATCH_LOAD_HOOK and its like",
+                hint="declare it in the source: with LIVEPATCH_LOAD_HOOK and its like, "
+                "for Linux with KLP_POST_PATCH and its like",
             )

@@ -105,8 +105,9 @@ def _compose(
     material: Material,
     redirects: Sequence[Redirect],
 ) -> Built:
+    callbacks = {target.object: material.callbacks}
     return composer.compose(
-        material, redirects, target.bind, _originals(redirects), target.object
+        material, redirects, target.bind, _originals(redirects), callbacks
     )
 
 

@@ -36,7 +36,11 @@ def build_changes(
     patched = {each.name: each for bound in objects if (each := bound.module)}
     composer = Composer(abi, name, tuple(patched.values()), modinfo, atomic_replace)
     built = composer.compose(
-        gathered.material, gathered.redirects, LiveTarget(kernel).bind, {}
+        gathered.material,
+        gathered.redirects,
+        LiveTarget(kernel).bind,
+        {},
+        gathered.callbacks,
     )
     return dataclasses.replace(built, notes=(*built.notes, *gathered.notes))
 

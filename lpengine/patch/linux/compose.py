@@ -52,14 +52,14 @@ class Composer:
         redirects: Sequence[Redirect],
         bind: Callable[[str], Reference],
         originals: Mapping[Place, KlpSymbol],
-        callbacks_of: str = "",
+        callbacks: Mapping[str, Sequence[CallbackSpec]],
     ) -> Built:
-        """The finished module. `bind` and `originals` are as `link` has them; the
-        material's callbacks are for the object `callbacks_of`."""
+        """The finished module. `bind` and `originals` are as `link` has them;
+        `callbacks` are by object, "" is the kernel."""
         name = checked_name(self.name)
         _require_distinct(redirects)
         linked = link(material, bind, originals)
-        objects = tuple(_objects(redirects, material, callbacks_of))
+        objects = tuple(_objects(redirects, callbacks))
         if not objects:
             raise BuildError(
                 "there is nothing to patch: no function is replaced, no callback there",
@@ -94,19 +94,16 @@ class Composer:
 
 
 def _objects(
-    redirects: Sequence[Redirect], material: Material, callbacks_of: str
+    redirects: Sequence[Redirect], callbacks: Mapping[str, Sequence[CallbackSpec]]
 ) -> Iterator[ObjectSpec]:
     """One for each object that anything is done to, the kernel first."""
     functions: dict[str, list[FunctionSpec]] = defaultdict(list)
     for each in redirects:
         spec = FunctionSpec(each.old.name, each.new.place, each.old.occurrence)
         functions[each.old.object].append(spec)
-    callbacks = tuple(CallbackSpec(*each) for each in material.callbacks)
-    if callbacks:
-        functions.setdefault(callbacks_of, [])
-    for name in sorted(functions):
-        own = callbacks if name == callbacks_of else ()
-        yield ObjectSpec(name, tuple(functions[name]), own)
+    for name in sorted({*functions, *(n for n, own in callbacks.items() if own)}):
+        own = tuple(callbacks.get(name, ()))
+        yield ObjectSpec(name, tuple(functions.get(name, ())), own)
 
 
 def _notes(linked: Linked) -> list[str]:

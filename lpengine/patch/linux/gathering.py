@@ -1,7 +1,7 @@
 """Lays out what changed in objects as the material of one module: pieces by kind of
 section, and of the special sections what the kernel reads of a module."""
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from lpengine.diff.changes import (
@@ -39,7 +39,8 @@ from lpengine.patch.linux.rewritten import (
     require_inert,
     rewritten,
 )
-from lpengine.patch.linux.spec import OrcSpec, Place, SymbolSpec
+from lpengine.patch.linux.spec import CallbackSpec, OrcSpec, Place, SymbolSpec
+from lpengine.patch.model import SystemState
 
 _KEPT_FLAGS = SHF_WRITE | SHF_ALLOC | SHF_EXECINSTR
 _INT3, _ZERO = b"\xcc", b"\0"
@@ -72,6 +73,7 @@ class Gathered:
 
     material: Material
     redirects: tuple[Redirect, ...]
+    callbacks: Mapping[str, Sequence[CallbackSpec]]
     notes: tuple[str, ...]
 
 
@@ -83,6 +85,7 @@ def gather(objects: Sequence[Bound], binder: Binder) -> Gathered:
         gathering.place(bound)
     for bound in objects:
         gathering.place_tables(bound)
+        gathering.place_hooks(bound)
     gathering.resolve()
     return gathering.finish()
 
@@ -110,6 +113,8 @@ class _Gathering:
     sites: dict[str, list[Place]] = field(default_factory=dict)
     open: list[_Open] = field(default_factory=list)
     rewritten: list[tuple[Place, int]] = field(default_factory=list)
+    callbacks: dict[str, dict[str, CallbackSpec]] = field(default_factory=dict)
+    states: list[SystemState] = field(default_factory=list)
     untraced: dict[str, None] = field(default_factory=dict)
 
     def place(self, bound: Bound) -> None:
@@ -136,6 +141,26 @@ class _Gathering:
                 self._place_table(bound, table)
             for inside, size in rewritten(table):
                 self.rewritten.append((self._inside(bound, inside), size))
+
+    def place_hooks(self, bound: Bound) -> None:
+        """Take the callbacks and states that an author declares."""
+        for table in bound.changes.hooks:
+            data = b"".join(record.data for record in table.records)
+            uses = [use for record in table.records for use in record.uses]
+            if table.section == parts.STATES:
+                self.states += parts.parse_states(data)
+                continue
+            kind = parts.callback_kind(table.section, len(data), len(uses))
+            target = self._target(bound, uses[0])
+            own = self.callbacks.setdefault(bound.object, {})
+            if kind in own or target is None or not isinstance(target.reference, Place):
+                raise BuildError(
+                    f"{bound.changes.name}: {kind} of {bound.owner.object} is declared "
+                    "twice, or is no function of the fix",
+                    codes=("LP-MOD-003",),
+                    hint="let one function do all that there is to do",
+                )
+            own[kind] = CallbackSpec(kind, target.reference)
 
     def resolve(self) -> None:
         """Let every reference lead to where its target is."""
@@ -167,6 +192,7 @@ class _Gathering:
             pieces=list(self.sections.values()),
             symbols=tuple(self.symbols),
             orc=tuple(self.orc),
+            states=tuple(self.states),
             return_sites=self._listed(layout.RETURN_SITES),
             retpoline_sites=self._listed(layout.RETPOLINE_SITES),
         )
@@ -175,7 +201,8 @@ class _Gathering:
             "patched, since their switches are in a module"
             for owner in self.untraced
         )
-        return Gathered(material, tuple(self.redirects), notes)
+        callbacks = {name: tuple(own.values()) for name, own in self.callbacks.items()}
+        return Gathered(material, tuple(self.redirects), callbacks, notes)
 
     def _listed(self, name: str) -> tuple[Place, ...] | None:
         return tuple(self.sites[name]) if name in self.sites else None

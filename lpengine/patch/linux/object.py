@@ -15,12 +15,19 @@ from lpengine.elf.eh_frame import orc_of_object
 from lpengine.errors import BuildError
 from lpengine.patch.linux import layout
 from lpengine.patch.linux.modinfo import parse_modinfo
-from lpengine.patch.linux.spec import OrcSpec, Place, Reference, SymbolSpec
+from lpengine.patch.linux.spec import (
+    CallbackSpec,
+    OrcSpec,
+    Place,
+    Reference,
+    SymbolSpec,
+)
 from lpengine.patch.model import SystemState
 
 _DROPPED = (".eh_frame", ".note", ".comment", ".gnu.")
-_CALLBACK, _STATES = ".lpengine.callback.", ".lpengine.states"
+CALLBACK, STATES = ".lpengine.callback.", ".lpengine.states"
 _STATE = struct.Struct("<QQ")
+_POINTER = 8
 _NEVER_RUN = (".init_array", ".fini_array", ".preinit_array", ".ctors", ".dtors")
 _MADE_HERE = (
     layout.THIS_MODULE,
@@ -66,7 +73,7 @@ class Material:
     pieces: list[Piece]
     symbols: tuple[SymbolSpec, ...]
     orc: tuple[OrcSpec, ...]
-    callbacks: tuple[tuple[str, Place], ...] = ()
+    callbacks: tuple[CallbackSpec, ...] = ()
     states: tuple[SystemState, ...] = ()
     modinfo: tuple[tuple[str, str], ...] = ()
     return_sites: tuple[Place, ...] | None = None
@@ -74,6 +81,24 @@ class Material:
 
     def function(self, name: str) -> SymbolSpec | None:
         return next((s for s in self.symbols if s.function and s.name == name), None)
+
+
+def callback_kind(section: str, size: int, records: int) -> str:
+    """Which callback a section declares. BuildError where it is not one that the
+    kernel knows, or declares several."""
+    kind = section.removeprefix(CALLBACK)
+    if kind not in layout.CALLBACKS or records != 1 or size != _POINTER:
+        raise BuildError(
+            f"section {section} is not one callback that the kernel knows",
+            codes=("LP-MOD-003",),
+            hint="use each of the KLP_PRE_PATCH, … macros once at most",
+        )
+    return kind
+
+
+def parse_states(data: bytes) -> Iterator[SystemState]:
+    for number, version in _STATE.iter_unpack(data):
+        yield SystemState(number, version)
 
 
 def read_object(raw: bytes, path: str) -> Material:
@@ -155,18 +180,12 @@ class _Reader:
                 place = self._place(symbol, 0)
                 yield SymbolSpec(symbol.name, place, symbol.size, symbol.is_function)
 
-    def _callbacks(self) -> Iterator[tuple[str, Place]]:
+    def _callbacks(self) -> Iterator[CallbackSpec]:
         for section in self._image.sections:
-            if not section.name.startswith(_CALLBACK):
+            if not section.name.startswith(CALLBACK):
                 continue
-            kind = section.name.removeprefix(_CALLBACK)
             records = self._image.relocations(section)
-            if kind not in layout.CALLBACKS or len(records) != 1 or section.size != 8:
-                raise BuildError(
-                    f"section {section.name} is not one callback that the kernel knows",
-                    codes=("LP-MOD-003",),
-                    hint="use each of the KLP_PRE_PATCH, … macros once at most",
-                )
+            kind = callback_kind(section.name, section.size, len(records))
             (record,) = records
             use = self._use(section, 0, record.type, record.symbol_index, record.addend)
             if not isinstance(use.target, Place):
@@ -174,14 +193,13 @@ class _Reader:
                     f"{section.name}: the source does not define {use.target}",
                     codes=("LP-SYM-151",),
                 )
-            yield kind, Place(use.target.section, use.target.offset + use.addend)
+            place = Place(use.target.section, use.target.offset + use.addend)
+            yield CallbackSpec(kind, place)
 
     def _states(self) -> Iterator[SystemState]:
-        section = self._image.section(_STATES)
+        section = self._image.section(STATES)
         if section is not None:
-            data = self._image.section_data(section)
-            for number, version in _STATE.iter_unpack(data):
-                yield SystemState(number, version)
+            yield from parse_states(self._image.section_data(section))
 
     def _modinfo(self) -> Iterator[tuple[str, str]]:
         section = self._image.section(layout.MODINFO)
@@ -191,7 +209,7 @@ class _Reader:
 
 def _is_kept(section: Section) -> bool:
     name = section.name
-    made = name == layout.MODINFO or name == _STATES or name.startswith(_CALLBACK)
+    made = name == layout.MODINFO or name == STATES or name.startswith(CALLBACK)
     return bool(
         section.allocated
         and section.size
