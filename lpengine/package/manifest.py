@@ -17,6 +17,7 @@ from lpengine.package.model import (
     Inequality,
     Level,
     LivePatch,
+    PackageFormat,
     Update,
     Version,
 )
@@ -63,7 +64,6 @@ Sha256 = Annotated[str, whole(r"[0-9a-f]{64}", 64, "a SHA-256 in hexadecimal")]
 Size = Annotated[int, msgspec.Meta(ge=0, le=(1 << 33) - 1)]
 InstallationSize = Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
 Word = Annotated[str, whole(r"[^\x00-\x20\x7f]+", 64, "a word")]
-PackageFormat = Annotated[str, whole("deb|rpm", 3, "deb or rpm")]
 
 
 class Part(

@@ -135,7 +135,7 @@ class DiskFile:
 class DiskPackage:
     """A distribution package to be installed; `format` is "deb" or "rpm"."""
 
-    format: str
+    format: PackageFormat
     name: str
     architecture: str
     version: Version

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lpengine.package.model import Version
+from lpengine.package.model import PackageFormat, Version
 
 
 class PackageError(Exception):
@@ -14,7 +14,7 @@ class PackageFile:
     """What a package says about itself. `installed_size` is in bytes, 0 where it
     does not say; `provides` are an .rpm's."""
 
-    format: str
+    format: PackageFormat
     name: str
     architecture: str
     version: Version
