@@ -48,7 +48,7 @@ class Examination:
         """All pairs. Numbers that looked changed are looked at again when all lines
         that moved are known."""
         first = []
-        for number, new in self.match.forward.items():
+        for number, new in sorted(self.match.forward.items(), key=_by_number):
             old = self.old_object.units[number]
             first.append((old, new, self.comparer.differing(old, new)))
         for old, new, differing in first:
@@ -149,6 +149,11 @@ class Examination:
             for unit in self.gone
             if unit.role is Role.FUNCTION and unit.number not in cold
         )
+
+
+def _by_number(matched: tuple[int, Unit]) -> int:
+    """In the order of the object, which does not depend on how they were matched."""
+    return matched[0]
 
 
 def parents_in(object_: ObjectFile) -> dict[int, Unit]:
