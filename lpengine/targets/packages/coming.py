@@ -4,7 +4,7 @@ kept together with those of before."""
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from lpengine.package.model import Content, DiskPackage
+from lpengine.package.model import Content, DiskPackage, PackageFormat
 from lpengine.package.versions import compare, parse_debian, parse_rpm
 from lpengine.targets.disk.refusals import DiskRefusal
 from lpengine.targets.disk.stage import write
@@ -105,4 +105,5 @@ def is_newer(installed: str, package: DiskPackage) -> bool:
         version = PARSERS[package.format](installed)
     except ValueError:
         return False
-    return compare(version, package.version, package.format) > 0
+    rules: PackageFormat = "deb" if package.format == "deb" else "rpm"
+    return compare(version, package.version, rules) > 0
