@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from lpengine.elf import ObjectWriter, open_image
 from lpengine.elf.btf import Btf
 from lpengine.elf.eh_frame import orc_of_object
-from lpengine.elf.kernel import is_kernel, open_kernel, unpack_kernel
+from lpengine.elf.kernel import is_kernel, open_kernel, unpack, unpack_kernel
 from lpengine.elf.kernel.kallsyms import decode_kallsyms
+from lpengine.elf.kernel.unpack import unpack_module
 from lpengine.elf.orc import BP, NOTHING, SP, OrcEntry, OrcFormat
 from lpengine.errors import ElfError, InputError, LpengineError, NotFoundError
 
@@ -59,6 +60,27 @@ def packed(name: str, data: bytes = KERNEL) -> bytes:
 @pytest.mark.parametrize("name", ["gzip", *PACKERS])
 def test_each_packing_gives_the_kernel_back(name: str) -> None:
     assert unpack_kernel(boot_image(packed(name))) == KERNEL
+
+
+MODULE_PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    **{"gz": gzip.compress, "xz": lzma.compress, "zst": zstandard.compress},
+    "": bytes,
+}
+
+
+@pytest.mark.parametrize("name", MODULE_PACKERS)
+def test_each_packing_gives_the_module_back(name: str) -> None:
+    assert unpack_module(MODULE_PACKERS[name](KERNEL), "m.ko") == KERNEL
+
+
+@pytest.mark.parametrize("name", ["gz", "xz", "zst"])
+def test_a_module_without_an_end_is_cut_off(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpack, "LARGEST_MODULE", 1 << 20)
+    bomb = MODULE_PACKERS[name](bytes(32 << 20))
+    with pytest.raises(InputError, match="more than 1 MiB"):
+        unpack_module(bomb, "m.ko")
 
 
 def test_an_unpacked_kernel_is_left_alone() -> None:

@@ -1,6 +1,8 @@
 """Objects are proved against a module, which is relocatable itself, and what they
 refer to is found by the live patch core's rules."""
 
+import gzip
+import lzma
 import subprocess
 from pathlib import Path
 
@@ -147,6 +149,19 @@ def test_a_module_compiled_in_another_way_is_told_from_it(
     other = compiled(tmp_path, "first", FIRST, "-O1")
     proof = prove("first", open_image(other), RunningModule(module))
     assert "first" in [each.function for each in proof.differences]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [(".xz", lzma.compress), (".gz", gzip.compress)]
+)
+def test_a_packed_module_is_the_same(
+    objects: dict[str, Path], module: ModuleFile, tmp_path: Path, suffix: str, pack
+) -> None:
+    path = tmp_path / f"some-module.ko{suffix}"
+    path.write_bytes(pack(objects["module"].read_bytes()))
+    packed = open_module(path)
+    assert packed.name == module.name
+    assert packed.image.data == module.image.data
 
 
 def test_nothing_is_read_outside_of_sections(module: ModuleFile) -> None:

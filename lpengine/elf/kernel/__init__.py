@@ -3,7 +3,7 @@
 from lpengine.elf.kernel.exports import Export
 from lpengine.elf.kernel.image import KernelImage, is_kernel, open_kernel
 from lpengine.elf.kernel.kallsyms import Entry
-from lpengine.elf.kernel.unpack import unpack_kernel
+from lpengine.elf.kernel.unpack import unpack_kernel, unpack_module
 
 __all__ = [
     "Entry",
@@ -12,4 +12,5 @@ __all__ = [
     "is_kernel",
     "open_kernel",
     "unpack_kernel",
+    "unpack_module",
 ]

@@ -10,6 +10,7 @@ from lpengine.errors import ElfError, InputError
 
 # Far above any kernel; what claims more is a bomb.
 LARGEST_KERNEL = 1 << 30
+LARGEST_MODULE = 1 << 28
 _LZMA_MEMORY = 1 << 30
 _ZSTD_WINDOW = 1 << 27
 _LZ4_BLOCK = 8 << 20
@@ -51,6 +52,23 @@ def unpack_kernel(data: bytes, path: str = "<memory>") -> bytes:
     if kernel[: len(_ELF)] != _ELF:
         raise InputError(f"{path}: what is packed in it is no ELF file")
     return kernel
+
+
+def unpack_module(data: bytes, path: str) -> bytes:
+    """What is in a module's file, which distributions pack in several ways. Raises
+    InputError where it cannot be unpacked."""
+    unpack = next(
+        (each for magic, each in _STREAMS.items() if data.startswith(magic)), None
+    )
+    if unpack is None:
+        return data
+    try:
+        module = unpack(data, LARGEST_MODULE + 1)
+    except Exception as error:  # each library has errors of its own
+        raise InputError(f"{path}: the packed module is damaged: {error}") from error
+    if len(module) > LARGEST_MODULE:
+        raise InputError(f"{path}: holds more than {LARGEST_MODULE >> 20} MiB")
+    return module
 
 
 def is_boot_image(data: bytes) -> bool:
@@ -122,4 +140,8 @@ _FORMATS: dict[bytes, Callable[[bytes, int], bytes]] = {
     b"\xfd7zXZ\x00": _xz,
     b"\x28\xb5\x2f\xfd": _zstd,
     b"\x02\x21\x4c\x18": _lz4,
+}
+# What modules are packed with (CONFIG_MODULE_COMPRESS).
+_STREAMS = {
+    magic: each for magic, each in _FORMATS.items() if each in (_gzip, _xz, _zstd)
 }

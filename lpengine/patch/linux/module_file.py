@@ -4,12 +4,16 @@ must know it."""
 from functools import cached_property
 from pathlib import Path
 
-from lpengine.elf import Image, Symbol, open_image
+from lpengine.elf import Image, Symbol, open_image, parse_image
 from lpengine.elf.constants import ET_REL, STT_FILE, STT_SECTION
-from lpengine.errors import BuildError, InputError
+from lpengine.elf.kernel import unpack_module
+from lpengine.errors import BuildError, InputError, NotFoundError
 from lpengine.patch.linux import layout
 from lpengine.patch.linux.modinfo import parse_modinfo
 from lpengine.patch.linux.pointers import section_of
+
+# What stands behind .ko where a module is packed.
+PACKED = (".gz", ".xz", ".zst")
 
 _MCOUNT = "__mcount_loc"
 _SITE_WITHIN = 16
@@ -178,8 +182,12 @@ def module_name(path: Path) -> str:
 
 
 def open_module(path: Path | str) -> ModuleFile:
-    """The module in a file, not packed. Raises what `open_image` does, InputError
+    """The module in a file, packed or not. Raises what `open_image` does, InputError
     where it is no module."""
-    if Path(path).suffix in (".xz", ".gz", ".zst"):
-        raise InputError(f"{path}: is packed", hint="unpack it first")
-    return ModuleFile(open_image(path))
+    if Path(path).suffix not in PACKED:
+        return ModuleFile(open_image(path))
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise NotFoundError(f"{path}: {error.strerror}") from error
+    return ModuleFile(parse_image(unpack_module(data, str(path)), str(path)))

@@ -5,7 +5,12 @@ from pathlib import Path, PurePosixPath
 
 from lpengine.elf.kernel import KernelImage
 from lpengine.errors import NotFoundError
-from lpengine.patch.linux.module_file import ModuleFile, module_name, open_module
+from lpengine.patch.linux.module_file import (
+    PACKED,
+    ModuleFile,
+    module_name,
+    open_module,
+)
 
 
 class Modules:
@@ -61,7 +66,8 @@ class Modules:
 
 def _files(path: Path) -> Iterator[Path]:
     if path.is_dir():
-        yield from path.rglob("*.ko")
+        for suffix in ("", *PACKED):
+            yield from path.rglob(f"*.ko{suffix}")
     else:
         yield path
 
