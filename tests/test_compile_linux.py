@@ -79,6 +79,8 @@ def test_sources_are_what_a_build_reads(tree: Path) -> None:
         ("tools/testing/selftests/a.c", False),
         ("arch/arm/kernel/arm.c", False),
         ("arch/x86/kernel/x.c", True),
+        ("scripts/mod/modpost.c", False),
+        ("scripts/Makefile.lib", True),
     ],
 )
 def test_a_fix_to_the_manual_does_not_concern_the_build(
@@ -116,6 +118,27 @@ def test_a_source_listed_elsewhere_is_found_under_its_own_name(
 ) -> None:
     (entry,) = kbuild(configured).objects_of("virt/shared.c")
     assert entry.path == "virt/shared.o"
+
+
+def test_an_object_of_two_modules_is_found_in_both(configured: Path) -> None:
+    makefile = configured / "fs/ext/Makefile"
+    text = makefile.read_text() + "obj-m += other.o\nother-y := super.o\n"
+    makefile.write_text(text)
+    found = touched_objects(configured, ["fs/ext/super.c"], "gcc", 10)
+    assert [(each.path, each.module) for each in found] == [
+        ("fs/ext/super.o", "ext_fs"),
+        ("fs/ext/super.o", "other"),
+    ]
+
+
+def test_a_makefile_that_cannot_be_asked_is_an_error_if_it_matters(
+    configured: Path,
+) -> None:
+    for name in ("fs/ext/Makefile", "fs/off/Makefile"):
+        (configured / name).write_text("$(error made up)\n")
+    with pytest.raises(InputError, match="made up"):
+        kbuild(configured).objects_of("fs/ext/super.c")
+    assert kbuild(configured).objects_of("fs/off/deep.c") == ()
 
 
 def including(tree: Path, *files: str) -> set[str]:
@@ -173,15 +196,16 @@ def test_what_is_switched_off_is_not_affected(configured: Path) -> None:
 def test_more_objects_than_allowed_are_refused_with_their_number(
     configured: Path,
 ) -> None:
-    with pytest.raises(InputError, match="3 objects include it") as caught:
+    with pytest.raises(BuildError, match="3 objects include it") as caught:
         touched(configured, "include/linux/one.h", most=2)
     assert "--fan-out" in caught.value.hint
+    assert caught.value.codes == ("LP-CHG-905",)
 
 
 def test_what_every_object_includes_is_refused(configured: Path) -> None:
-    with pytest.raises(InputError, match="every object"):
+    with pytest.raises(BuildError, match="every object"):
         touched(configured, "include/linux/kconfig.h")
-    with pytest.raises(InputError, match="every object"):
+    with pytest.raises(BuildError, match="every object"):
         touched(configured, "include/generated/autoconf.h")
 
 

@@ -285,6 +285,15 @@ def test_what_only_the_kernel_itself_reads_is_left_out() -> None:
     assert names(found) == [".text"]
 
 
+def test_records_that_no_module_may_have_are_refused() -> None:
+    """Addresses that are written into the code as the kernel boots."""
+    site = Use(0, R_X86_64_PC32, Inside(0, 2), 0)
+    filled = table(".runtime_ptr_USER_PTR_MAX", 4, record("one", bytes(4), site))
+    with pytest.raises(BuildError, match=r"runtime_ptr_USER_PTR_MAX") as caught:
+        gathered(Part(changes("a.o", code("one"), tables=(filled,))))
+    assert caught.value.codes == ("LP-SHP-174",)
+
+
 def jump_label(key: str) -> Table:
     uses = (
         Use(0, R_X86_64_PC32, Inside(0, 4), 0),

@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from lpengine.command import CommandError, run
+from lpengine.errors import InputError
 
 _RECIPE = Path(__file__).with_name("kbuild.mk")
 
@@ -50,8 +51,17 @@ class Entry:
         return posixpath.basename(self.part_of).removesuffix(".o").replace("-", "_")
 
 
+@dataclass(frozen=True)
+class _Listing:
+    """What a directory's makefile says, or why it cannot be asked."""
+
+    entries: tuple[Entry, ...] = ()
+    failure: str = ""
+
+
 class Kbuild:
-    """The makefiles of a configured tree at `root`; `files` are all it has."""
+    """The makefiles of a configured tree at `root`; `files` are all it has. InputError
+    for one that is part of the build and cannot be read."""
 
     def __init__(self, root: Path, compiler: str, files: Sequence[str]) -> None:
         self._root = root
@@ -71,7 +81,7 @@ class Kbuild:
         return tuple(dict.fromkeys(found))
 
     def _entries(self, directory: str, object_: str) -> Iterator[Entry]:
-        own = [each for each in self._listed(directory) if each.path == object_]
+        own = [each for each in self._asked(directory) if each.path == object_]
         state = self._states(directory) if own else None
         for each in own:
             if state is State.OFF:
@@ -86,7 +96,7 @@ class Kbuild:
         states = []
         above = posixpath.dirname(directory)
         while above:
-            named = [e for e in self._listed(above) if e.path == directory]
+            named = [e for e in self._asked(above) if e.path == directory]
             reached = self._states(above) if named else None
             if reached is not None:
                 off = reached is State.OFF
@@ -95,15 +105,27 @@ class Kbuild:
         on = [each for each in states if each is not State.OFF]
         return on[0] if on else (states[0] if states else None)
 
-    def _list(self, directory: str) -> tuple[Entry, ...]:
+    def _asked(self, directory: str) -> tuple[Entry, ...]:
+        """What a makefile lists; nothing for one that is no part of the build."""
+        listing = self._listed(directory)
+        if listing.failure and self._states(directory) not in (None, State.OFF):
+            raise InputError(
+                f"{self._root / directory}: its makefile does not say what is built "
+                f"there: {listing.failure}"
+            )
+        return listing.entries
+
+    def _list(self, directory: str) -> _Listing:
         if not any((self._root / directory / name).is_file() for name in _MAKEFILES):
-            return ()
+            return _Listing()
         argv = ["make", "-s", "-r", "-R", "-f", str(_RECIPE), f"obj={directory}"]
         try:
             said = run([*argv, f"CC={self._compiler}"], cwd=self._root)
-        except CommandError:
-            return ()
-        return tuple(_entries(directory, said.stdout.decode(errors="replace")))
+        except CommandError as error:
+            return _Listing(failure=error.line or error.message)
+        return _Listing(
+            tuple(_entries(directory, said.stdout.decode(errors="replace")))
+        )
 
     def _mentioning(self, name: str) -> Sequence[str]:
         """The directories whose makefiles name an object, themselves or in what they

@@ -9,13 +9,13 @@ _SET = re.compile(r"^(CONFIG_\w+)=(.*)$", re.MULTILINE)
 # What says who builds, not what is built.
 _OF_THE_BUILDER = re.compile(
     r"CONFIG_(?:(?:CC|RUSTC|BINDGEN)_VERSION_TEXT|BUILD_SALT|LOCALVERSION_AUTO"
-    r"|SYSTEM_\w+|MODULE_SIG\w*|(?:AS|LD|LLD|RUSTC|RUSTC_LLVM|CLANG|GCC)_VERSION)"
+    r"|SYSTEM_\w+|MODULE_SIG\w*|RUST_IS_AVAILABLE"
+    r"|(?:AS|LD|LLD|RUSTC|RUSTC_LLVM|CLANG|GCC|PAHOLE)_VERSION)"
 )
 _SHOWN = 4
 # What an option's absence nearly always comes of.
 _HINTS = {
     "CONFIG_DEBUG_INFO_BTF": "apt install dwarves",
-    "CONFIG_PAHOLE_VERSION": "apt install the dwarves that the kernel was built with",
 }
 
 

@@ -35,6 +35,8 @@ _PRODUCTS = (
     *("*.orig", "*.rej", "*.pyc", "bzImage", "*.usyms"),
 )
 _PRODUCED = ("include/config/", "include/generated/", "arch/x86/include/generated/")
+# Programs that run while a kernel is built.
+_OF_THE_BUILDER = ("scripts/", "tools/", "usr/")
 # Products in here are tools and headers; elsewhere they are what is built anew.
 _TOOLS = ("scripts/", "tools/", "arch/x86/tools/", "include/")
 
@@ -75,8 +77,10 @@ class LinuxTree:
         return sorted(found)
 
     def concerns(self, path: str) -> bool:
-        plain = "/" not in path and not path.startswith(_MAKEFILES)
-        return not plain and self._is_source(path)
+        name = path.rpartition("/")[2]
+        if path.startswith(_OF_THE_BUILDER) or "/" not in path:
+            return name.startswith(_MAKEFILES)
+        return self._is_source(path)
 
     def keeps_numbers(self, path: str) -> bool:
         return path.endswith((".c", ".h"))
@@ -100,17 +104,17 @@ class LinuxTree:
     def copy(self, base: Path, work: Path) -> None:
         """Hard links: whatever is written anew, by us or by make, is a file of its
         own, since what would be written in place is not linked."""
-        for directory, _subdirectories, files in os.walk(base):
+        for directory, subdirectories, files in os.walk(base):
             inside = os.path.relpath(directory, base)
             target = work / inside
             target.mkdir()
             tools = f"{inside}/".startswith(_TOOLS)
-            for name in files:
-                source = f"{directory}/{name}"
+            links = [d for d in subdirectories if Path(directory, d).is_symlink()]
+            for name in (*files, *links):
                 if not _is_product(name):
-                    os.link(source, target / name, follow_symlinks=False)
+                    _link(f"{directory}/{name}", target / name)
                 elif tools or inside == ".":
-                    shutil.copy2(source, target / name, follow_symlinks=False)
+                    shutil.copy2(f"{directory}/{name}", target / name)
 
     def rebuild(
         self,
@@ -122,16 +126,23 @@ class LinuxTree:
     ) -> Sequence[ObjectPair]:
         compiler = settings.toolchain.compiler
         entries = touched_objects(base, applied.files, compiler, self.most_objects)
-        targets = [each.target for each in entries]
+        targets = sorted({each.target for each in entries})
         if targets:
             for copy in (base, work):
                 # Else the debugging information of equal code would differ.
                 flags = f"{_FLAGS} -I{_HEADERS} -fdebug-prefix-map={copy}=."
                 self._make(copy, [*_PREPARED, *targets], settings, notify, flags)
                 finish_objects(copy, entries, compiler)
+        paths = [each.path for each in entries]
         return tuple(
-            ObjectPair(each.path, base / each.target, work / each.target, each.module)
-            for each in entries
+            ObjectPair(
+                # One object may become part of several modules.
+                f"{e.path}@{e.module}" if paths.count(e.path) > 1 else e.path,
+                base / e.target,
+                work / e.target,
+                e.module,
+            )
+            for e in entries
         )
 
     def objects(self, base: Path) -> Mapping[str, Path]:
@@ -171,6 +182,13 @@ class LinuxTree:
             jobs=settings.jobs,
             notify=notify,
         )
+
+
+def _link(source: str, target: Path) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # the file system has no hard links
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _is_product(path: str) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lpengine.compile.includes import Includes, parse, scan
 from lpengine.compile.kbuild import Entry, Kbuild, State
-from lpengine.errors import BuildError, InputError
+from lpengine.errors import BuildError
 
 # What LINUXINCLUDE of the top makefile has, in its order.
 _DIRECTORIES = (
@@ -35,10 +35,11 @@ def touched_objects(
     the fix touches.
 
     Raises BuildError for a fix that would take effect in other ways than by the
-    kernel's own code, InputError where more than `most` objects are touched.
+    kernel's own code, and where it touches more than `most` objects.
     """
     for file in files:
         _require_compiled(file)
+        _require_running(file)
     names = _names(base)
     includes = Includes(parse(_scanned(base)), names, _DIRECTORIES)
     reached = includes.reaching(files)
@@ -48,12 +49,11 @@ def touched_objects(
     if everywhere:
         raise _too_many(files, "every object of the kernel includes it", most)
     kbuild = Kbuild(base, compiler, names)
-    found = {each.path: each for each in _built(kbuild, sorted(reached))}
-    if not found:
-        _require_off(files)
+    built = _built(kbuild, sorted(reached))
+    found = {(each.path, each.module): each for each in built}
     if len(found) > most:
         raise _too_many(files, f"{len(found)} objects include it", most)
-    return tuple(found[path] for path in sorted(found))
+    return tuple(found[key] for key in sorted(found))
 
 
 def _built(kbuild: Kbuild, reached: Sequence[str]) -> Iterator[Entry]:
@@ -84,29 +84,30 @@ def _require_compiled(file: str) -> None:
         )
 
 
-def _require_off(files: Sequence[str]) -> None:
-    boot = [each for each in files if each.startswith(_BOOT)]
-    if boot:
+def _require_running(file: str) -> None:
+    if file.startswith(_BOOT):
         raise BuildError(
-            f"the fix changes {boot[0]}, which only runs as a kernel starts",
+            f"the fix changes {file}, which only runs as a kernel starts",
             codes=("LP-DAT-304",),
             hint="install the fixed kernel, and reboot",
         )
 
 
-def _too_many(files: Sequence[str], what: str, most: int) -> InputError:
+def _too_many(files: Sequence[str], what: str, most: int) -> BuildError:
     headers = [each for each in files if each.endswith(".h")]
-    return InputError(
+    return BuildError(
         f"{', '.join(headers or files)}: {what}, more than the {most} that are "
         "compiled without asking",
+        codes=("LP-CHG-905",),
         hint="allow more with --fan-out, at some seconds each; or change the .c files "
         "that need it",
     )
 
 
 def _names(base: Path) -> Sequence[str]:
+    start = len(f"{base}/")
     return tuple(
-        os.path.relpath(f"{directory}/{name}", base)
+        f"{directory}/{name}"[start:]
         for directory, _subdirectories, files in os.walk(base)
         for name in files
     )

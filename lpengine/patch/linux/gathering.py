@@ -37,6 +37,7 @@ from lpengine.patch.linux.rewritten import (
     key_use,
     late_refusal,
     require_inert,
+    require_read,
     rewritten,
 )
 from lpengine.patch.linux.spec import CallbackSpec, OrcSpec, Place, SymbolSpec
@@ -220,6 +221,7 @@ class _Gathering:
         return place
 
     def _place_table(self, bound: Bound, table: Table) -> None:
+        require_read(bound, table)
         for record in table.records:
             key = key_use(table, record)
             if key is not None and is_late(self._target(bound, key)):

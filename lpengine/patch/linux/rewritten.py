@@ -16,6 +16,17 @@ ALTERNATIVES, PARAVIRT = ".altinstructions", ".parainstructions"
 # Sections whose own code is put elsewhere as the module is loaded.
 MODULE_FREE = (".altinstr_replacement",)
 
+# What the module loader reads and, for the most part, rewrites code by (load_module,
+# arch/x86/kernel/module.c: module_finalize).
+_READ = frozenset(
+    (
+        *(JUMPS, CALLS, ALTERNATIVES, PARAVIRT, ".smp_locks", ".call_sites"),
+        *(layout.RETURN_SITES, layout.RETPOLINE_SITES, layout.ORC, layout.ORC_IP),
+        *("__bug_table", "__ex_table", "__mcount_loc", ".kcfi_traps", ".cfi_sites"),
+        *(".ibt_endbr_seal", "__patchable_function_entries"),
+    )
+)
+
 # Where a record has its key (linux/jump_label.h, linux/static_call_types.h).
 _KEYS = {JUMPS: 8, CALLS: 4}
 # A jump or call is rewritten as a whole.
@@ -23,6 +34,19 @@ _JUMP_SIZE = 5
 # Keys without which code only goes untraced: tracepoints, and pr_debug's.
 _INERT = ("__tracepoint_", "__SCK__tp_func_", "__SCT__tp_func_")
 _INERT_ANYWHERE = ("descriptor", "ddebug")
+
+
+def require_read(bound: Bound, table: Table) -> None:
+    """BuildError for records that the kernel only reads of itself, as it boots: code
+    that waits for that would wait for ever."""
+    if table.section not in _READ:
+        owners = {record.owner for record in table.records}
+        raise BuildError(
+            f"{bound.changes.name}: {', '.join(sorted(owners))} has records in "
+            f"{table.section}, which the kernel reads only of itself",
+            codes=("LP-SHP-174",),
+            hint="let the fix leave that function alone, and patch its callers",
+        )
 
 
 def is_late(target: Target | None) -> bool:
