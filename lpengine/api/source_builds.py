@@ -16,6 +16,7 @@ from lpengine.elf.kernel import is_kernel, open_kernel
 from lpengine.errors import NotFoundError, UsageError
 from lpengine.patch.linux.modules import Modules
 from lpengine.patch.linux.source import LinuxMaker
+from lpengine.patch.linux.unlike import require_kind
 from lpengine.patch.reader import load_patch
 from lpengine.patch.source import Maker, SourceOptions, SourceResult
 from lpengine.patch.source import build_source as build
@@ -60,6 +61,7 @@ def build_source(
     if is_kernel(image):
         _require(opened, "linux", depends or replaces, "what lies below it")
         kernel = open_kernel(image)
+        require_kind(kernel, Toolchain(compiler))
         found = Modules(kernel, [Path(each) for each in modules])
         maker = LinuxMaker(kernel, found, options, atomic_replace=atomic_replace)
         # It is in the text of few objects, and made of more than the sources.

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lpengine.compile.source import SourceBuild
+from lpengine.compile.toolchain import Toolchain
 from lpengine.compile.tree import Settings
 from lpengine.elf.kernel import KernelImage
+from lpengine.errors import BuildError
 from lpengine.patch.proof import Difference
 from lpengine.patch.unproved import likely_cause
 
@@ -33,6 +35,19 @@ def cause(
         configuration=settings.origin,
         other_configuration=_other_options(settings.configuration, kernel),
     )
+
+
+def require_kind(kernel: KernelImage, toolchain: Toolchain) -> None:
+    """BuildError where the kernel is of another compiler altogether, whose options
+    the configuration is about: nothing would come of trying."""
+    if bool(kernel.compiler) is toolchain.is_clang:
+        made_by = kernel.compiler or "another compiler than gcc"
+        raise BuildError(
+            f"{kernel.path}: was compiled by {made_by}, this is "
+            f"{toolchain.description}",
+            codes=("LP-TGT-108",),
+            hint="give the kernel's own with --compiler",
+        )
 
 
 def _tree_version(base: Path) -> str:
