@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.missing import not_there
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from tests.site_cases import EmulatedHost, Workshop
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
+# How long an example takes depends on what else the machine does.
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
+
 XEN_PACKAGE = "xen-hypervisor-4.17-amd64-dbg"
 
 
