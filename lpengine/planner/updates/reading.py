@@ -4,7 +4,6 @@ are understood (see spelling)."""
 
 import types
 import typing
-from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -61,8 +60,6 @@ def spelled(raw: Any, kind: Any) -> Any:
 
 
 def within(place: str, raw: Any, kind: Any) -> Any:
-    if not has_names(kind):
-        return raw
     try:
         return spelled(raw, kind)
     except _Stray as stray:
@@ -71,23 +68,36 @@ def within(place: str, raw: Any, kind: Any) -> Any:
 
 
 def of_fields(raw: dict[str, Any], kind: Any) -> dict[str, Any]:
-    known = fields_of(kind)
     try:
         row = respelled(raw, kind)
     except ValueError as error:
         raise _Stray(f": {error}") from None
-    for name in row:
-        if name not in known:
-            stray = _Stray(" is not known")
-            stray.place.append(f".{name}")
-            raise stray
-    return {name: within(f".{name}", value, known[name]) for name, value in row.items()}
+    known = fields_of(kind)
+    if not known.keys() >= row.keys():
+        name = next(one for one in row if one not in known)
+        stray = _Stray(" is not known")
+        stray.place.append(f".{name}")
+        raise stray
+    deeper = {
+        name: within(f".{name}", row[name], inner)
+        for name, inner in deeper_fields(kind)
+        if row.get(name)
+    }
+    return {**row, **deeper} if deeper else row
 
 
 @cache
-def fields_of(kind: Any) -> Mapping[str, Any]:
+def fields_of(kind: Any) -> dict[str, Any]:
     hints = typing.get_type_hints(kind)
     return {one.name: hints[one.name] for one in fields(kind)}
+
+
+@cache
+def deeper_fields(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """The fields that have names in them."""
+    return tuple(
+        (name, inner) for name, inner in fields_of(kind).items() if has_names(inner)
+    )
 
 
 @cache

@@ -12,23 +12,24 @@ def plain(value: Any) -> Any:
     """What JSON can hold, with every field, and the properties that a class has in
     DERIVED. (An encoder leaves out fields that a decoder has left to the defaults of a
     dataclass.) Sets are sorted."""
-    if is_dataclass(value):
-        return {name: plain(getattr(value, name)) for name in names_of(value.__class__)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(one) for key, one in value.items()}
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if names := names_of(value.__class__):
+        return {name: plain(getattr(value, name)) for name in names}
+    if isinstance(value, (list, tuple, Iterator)):
+        return [plain(one) for one in value]
     if isinstance(value, (set, frozenset)):
         return sorted((plain(one) for one in value), key=repr)
-    if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
-    if isinstance(value, Iterator):
-        return [plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
     return value
 
 
 @cache
 def names_of(kind: Any) -> tuple[str, ...]:
+    """What is told of a value of that type; nothing for what is no dataclass."""
     derived: Iterable[str] = getattr(kind, "DERIVED", ())
-    return (*(one.name for one in fields(kind)), *derived)
+    return (*(one.name for one in fields(kind)), *derived) if is_dataclass(kind) else ()
 
 
 def encode(value: Any) -> bytes:
