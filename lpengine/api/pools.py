@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lpengine.api.collector import uncollected
 from lpengine.api.updates import verify_bundle
 from lpengine.errors import NotFoundError, UsageError
 from lpengine.hosts import open_host
@@ -236,15 +237,16 @@ def decided(
         )
         for pool in pools
     }
-    plans = {
-        plan.pool: plan
-        for each in dict.fromkeys(policies.values())
-        for plan in decide(
-            [one.packed.update for one in updates],
-            [pool for pool in pools if policies[pool.name] == each],
-            each,
-        ).pools
-    }
+    with uncollected():
+        plans = {
+            plan.pool: plan
+            for each in dict.fromkeys(policies.values())
+            for plan in decide(
+                [one.packed.update for one in updates],
+                [pool for pool in pools if policies[pool.name] == each],
+                each,
+            ).pools
+        }
     return FleetPlan(tuple(plans[pool.name] for pool in pools)), policies
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from lpengine.api.collector import uncollected
 from lpengine.cli import exits
 from lpengine.cli.options import JSON
 from lpengine.errors import InputError, LpengineError
@@ -64,7 +65,10 @@ def command(
         show_table(("RULE", "SAYS"), rule_rows())
         return exits.DONE
     rule = find(name)
-    answer = None if arguments is None else ask(name, text_of(arguments))
+    answer = None
+    if arguments is not None:
+        with uncollected():
+            answer = ask(name, text_of(arguments))
     if as_json:
         show([to_json(rule_document(rule, answer))])
     elif answer is None:

@@ -100,15 +100,18 @@ def compare(one: Version, other: Version, package_format: PackageFormat = "rpm")
     return (left > right) - (left < right)
 
 
+_SATISFYING = {
+    Inequality.LT: (-1,),
+    Inequality.LTE: (-1, 0),
+    Inequality.EQ: (0,),
+    Inequality.GTE: (0, 1),
+    Inequality.GT: (1,),
+}
+
+
 def satisfies(order: int, inequality: Inequality) -> bool:
-    """Whether a comparison that ended with `order` is the one asked for."""
-    return {
-        Inequality.LT: order < 0,
-        Inequality.LTE: order <= 0,
-        Inequality.EQ: order == 0,
-        Inequality.GTE: order >= 0,
-        Inequality.GT: order > 0,
-    }[inequality]
+    """Whether a comparison that ended with `order` (-1, 0, 1) is the one asked for."""
+    return order in _SATISFYING[inequality]
 
 
 def matches(

@@ -99,10 +99,10 @@ def cover_one(
         return ()
     if absent:
         return (Covered(component, Coverage.NOT_RUNNING),)
-    in_effect = fixing & seen.in_effect
+    had = fixing & seen.in_effect
     selection, cause = permitted(case, seen.selection, component, refusal)
     covers = frozenset(offer.update for offer in selection.accumulative)
-    misses = fixing - in_effect - covers
+    misses = fixing - had - covers
     if misses and not cause:
         cause = why_missed(updates, record, component, misses)
     missed = Coverage.UNCOVERED if misses else Coverage.IN_EFFECT
@@ -112,7 +112,7 @@ def cover_one(
             coverage=Coverage.APPLY if covers else missed,
             running=record,
             chosen=selection.chosen,
-            in_effect=in_effect,
+            in_effect=had,
             covers=covers,
             misses=misses,
             cause=cause if misses else "",
@@ -134,14 +134,8 @@ def look_up(updates: UpdateSet, record: RunningComponent | None) -> Seen:
 def compare(updates: UpdateSet, record: RunningComponent) -> Seen:
     line = updates.offers.line(record.component, record.build_id)
     start = newer(line, record, updates.package_format)
-    known = is_known(record)
-    in_effect = (
-        one
-        for one in updates.fixing.get(record.component, NO_IDS)
-        if known and is_in_effect(updates, updates.parts[one], record)
-    )
     return Seen(
-        in_effect=frozenset(in_effect),
+        in_effect=in_effect(updates, record) if is_known(record) else NO_IDS,
         behind=frozenset(offer.update for offer in line.offers[start:]),
         selection=select_from(updates.offers, record),
     )
@@ -152,21 +146,16 @@ def is_known(record: RunningComponent | None) -> bool:
     return record is not None and bool(record.build_id) and not record.half_known
 
 
-def is_in_effect(updates: UpdateSet, part: Part, record: RunningComponent) -> bool:
-    """Whether what runs holds the update's fix: a live patch is on that reaches as
-    far as the update's own for this build, or the build itself is as new."""
-    if record.component in part.doubtful:
-        return False
+def in_effect(updates: UpdateSet, record: RunningComponent) -> Ids:
+    """The updates whose fix is in what runs: a live patch is on that reaches as far as
+    the update's own for this build, or the build itself is as new."""
     order = ORDERS[updates.package_format]
-    here = part.reach.get((record.component, record.build_id))
-    if here is not None and record.to is not None and order(record.to) >= here:
-        return True
-    anywhere = part.reach.get((record.component, ""))
-    return (
-        anywhere is not None
-        and record.booted is not None
-        and order(record.booted) >= anywhere
-    )
+    found = NO_IDS
+    if record.to is not None:
+        found |= updates.reached(record.component, record.build_id, order(record.to))
+    if record.booted is not None:
+        found |= updates.reached(record.component, "", order(record.booted))
+    return found
 
 
 def permitted(

@@ -177,10 +177,12 @@ def processes(actual: View) -> tuple[str, ...]:
 def livepatches(actual: View) -> tuple[LivePatch, ...]:
     """The hypervisor, then the kernel, then processes by name; each one once."""
     chosen = {one.chosen.livepatch: None for one in actual.covered if one.chosen}
+    return tuple(sorted(chosen, key=place_of))
+
+
+def place_of(one: LivePatch) -> tuple[int, str, str]:
     order = {XEN: 0, KERNEL: 1}
-    return tuple(
-        sorted(chosen, key=lambda one: (order.get(one.component, 2), str(one)))
-    )
+    return order.get(one.component, 2), one.component, one.base_build_id
 
 
 def findings(

@@ -2,12 +2,16 @@
 it."""
 
 from bisect import bisect_right
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lpengine.package.versions import ORDERS, Key, satisfies
-from lpengine.planner.updates.case import Case, Installed, Presence
+from lpengine.planner.updates.case import Case, Presence
 from lpengine.planner.updates.guidance import applies
 from lpengine.planner.updates.update_set import Condition, Ids, UpdateSet
+
+# Installed versions by package, as UpdateSet.places has them.
+There = Mapping[str, Key | Presence]
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,10 @@ class Outstanding:
 def outstanding(updates: UpdateSet, case: Case) -> Outstanding:
     if case.rows is not None:
         return from_rows(updates, case)
-    found = (updates.by_id - case.installed) | packaged(updates, case)
+    there = installed_keys(updates, case)
+    found = (updates.by_id - case.installed) | packaged(updates, case, there)
     superseded = (found & updates.replaceable) - leading(updates, found)
-    return Outstanding(found, applicable(updates, case, found), superseded)
+    return Outstanding(found, applicable(updates, there, found), superseded)
 
 
 def from_rows(updates: UpdateSet, case: Case) -> Outstanding:
@@ -55,51 +60,51 @@ def from_rows(updates: UpdateSet, case: Case) -> Outstanding:
     )
 
 
-def packaged(updates: UpdateSet, case: Case) -> Ids:
+def installed_keys(updates: UpdateSet, case: Case) -> There:
+    """The installed versions that matter to the set, taken apart to be compared."""
+    if case.packages is None:
+        return dict.fromkeys(updates.places, Presence.UNKNOWN)
+    order = ORDERS[updates.package_format]
+    return {
+        name: one if isinstance(one, Presence) else order(one)
+        for name, one in zip(updates.places, case.packages, strict=True)
+    }
+
+
+def packaged(updates: UpdateSet, case: Case, there: There) -> Ids:
     """Those with a package that is newer than the installed one. Where none is
     installed, or its version is not known, what the host says of the updates that it
     has tells how far it is."""
     found: set[str] = set()
     for name, line in updates.packages.items():
-        installed = version_of(updates, case, name)
-        if isinstance(installed, Presence):
+        key = there[name]
+        if isinstance(key, Presence):
             had = [key for key, one in line.rows if one in case.installed]
             start = bisect_right(line.keys, had[-1]) if had else 0
             rest = (one for one in line.updates[start:] if one not in case.installed)
             found.update(rest)
         else:
-            key = ORDERS[updates.package_format](installed)
             found.update(line.updates[bisect_right(line.keys, key) :])
     return frozenset(found)
 
 
-def version_of(updates: UpdateSet, case: Case, key: str) -> Installed:
-    if case.packages is None:
-        return Presence.UNKNOWN
-    return case.packages[updates.places[key]]
-
-
-def applicable(updates: UpdateSet, case: Case, found: Ids) -> Ids:
+def applicable(updates: UpdateSet, there: There, found: Ids) -> Ids:
     """Those whose guidance counts on this host: without conditions always, else if any
     of them holds for what is installed."""
     conditional = found & updates.conditional
-    ruled_out = (
+    return found.difference(
         one
         for one in conditional
-        if not any(holds(updates, case, c) for c in updates.parts[one].conditions)
+        if not any(holds(there[c.package], c) for c in updates.parts[one].conditions)
     )
-    return found.difference(ruled_out)
 
 
-def holds(updates: UpdateSet, case: Case, condition: Condition) -> bool:
+def holds(key: Key | Presence, condition: Condition) -> bool:
     """A version that is not known may be the one that is asked for."""
-    installed = version_of(updates, case, condition.package)
-    if isinstance(installed, Presence):
-        return installed is Presence.UNKNOWN
-    key = ORDERS[updates.package_format](installed)
-    return satisfies(
-        (key > condition.key) - (key < condition.key), condition.inequality
-    )
+    if isinstance(key, Presence):
+        return key is Presence.UNKNOWN
+    order = (key > condition.key) - (key < condition.key)
+    return satisfies(order, condition.inequality)
 
 
 def leading(updates: UpdateSet, found: Ids) -> Ids:

@@ -84,11 +84,9 @@ class Pending:
     full: tuple[Task, ...] = ()
 
     def at(self, level: Level) -> tuple[Task, ...]:
-        return {
-            Level.MANDATORY: self.mandatory,
-            Level.RECOMMENDED: self.recommended,
-            Level.FULL: self.full,
-        }[level]
+        if level is Level.MANDATORY:
+            return self.mandatory
+        return self.recommended if level is Level.RECOMMENDED else self.full
 
 
 NOTHING_PENDING = Pending()

@@ -8,7 +8,13 @@ from lpengine.package.model import FAILURES, Level, Task
 from lpengine.planner.updates.pending import OF_GUEST, by_component, failure_of
 from lpengine.planner.updates.plan import HostTask
 from lpengine.planner.updates.precedence import LEVELS, PRECEDENCES, reduced
-from lpengine.planner.updates.state import Guest, HostState, PowerState, UpdatePolicy
+from lpengine.planner.updates.state import (
+    NOTHING_PENDING,
+    Guest,
+    HostState,
+    PowerState,
+    UpdatePolicy,
+)
 from lpengine.planner.updates.words import in_order
 
 Wanted = dict[Task, Level]
@@ -123,17 +129,20 @@ def tasks_of_guests(
             if task in reduced(wanted):
                 yield HostTask(task, "", wanted[task])
         return
+    asked = {task: level for task, level in wanted.items() if task in OF_GUEST}
     for guest in host.guests:
+        if not asked and guest.pending == NOTHING_PENDING:
+            continue
         if not guest.control_domain and guest.power is not PowerState.HALTED:
-            yield from tasks_of_guest(guest, wanted, levels, leaving)
+            yield from tasks_of_guest(guest, asked, levels, leaving)
 
 
 def tasks_of_guest(
-    guest: Guest, wanted: Wanted, levels: Collection[Level], leaving: bool
+    guest: Guest, asked: Wanted, levels: Collection[Level], leaving: bool
 ) -> Iterator[HostTask]:
     """A restart covers a new device model."""
     stays = not leaving and guest.device_model and guest.resident
-    both = {task: level for task, level in wanted.items() if task in OF_GUEST}
+    both = {**asked}
     for level in levels:
         for task in guest.pending.at(level):
             both[task] = min(both.get(task, level), level, key=LEVELS.index)

@@ -5,6 +5,7 @@ another: which of those that are outstanding fix a component, or ask for a reboo
 """
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -65,6 +66,15 @@ class PackageLine:
 
 
 @dataclass(frozen=True)
+class Reaches:
+    """The updates with live patches for one component and build ("" for any), by how
+    far they reach."""
+
+    keys: tuple[Key, ...]
+    updates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class UpdateSet:
     """Updates for hosts with packages of one format. `packages` are those that updates
     bring, keyed "name.arch". The updates `by_id` have something else as well, which is
@@ -82,6 +92,7 @@ class UpdateSet:
     ids: Ids
     parts: Mapping[str, Part]
     offers: Offers
+    reaches: Mapping[tuple[str, str], Reaches]
     packages: Mapping[str, PackageLine]
     by_id: Ids
     foreign: Ids
@@ -95,6 +106,13 @@ class UpdateSet:
     order: InstallOrder
     digest: str
     seen: dict[RunningComponent, Seen] = field(default_factory=dict, compare=False)
+
+    def reached(self, component: str, build_id: str, key: Key) -> Ids:
+        """The updates whose live patches bring the component no further than that."""
+        found = self.reaches.get((component, build_id))
+        if found is None:
+            return frozenset()
+        return frozenset(found.updates[: bisect_right(found.keys, key)])
 
     def asked(self, ids: Ids, level: Level) -> frozenset[Task]:
         """What these updates list at a level, all together."""
@@ -118,6 +136,7 @@ def update_set(
         ids=frozenset(by_id),
         parts=MappingProxyType(parts),
         offers=offers((reliable(one) for one in parts.values()), package_format),
+        reaches=MappingProxyType(reaches(parts)),
         packages=MappingProxyType(packages),
         by_id=frozenset(by_id) - replaceable - foreign,
         foreign=foreign,
@@ -177,6 +196,16 @@ def reach(
             at = (one.component, build_id)
             found[at] = max(found.get(at, key), key)
     return found
+
+
+def reaches(parts: Mapping[str, Part]) -> dict[tuple[str, str], Reaches]:
+    rows: dict[tuple[str, str], list[tuple[Key, str]]] = {}
+    for update_id, one in parts.items():
+        for at, key in one.reach.items():
+            rows.setdefault(at, []).append((key, update_id))
+    return {
+        at: Reaches(*zip(*sorted(found), strict=True)) for at, found in rows.items()
+    }
 
 
 def reliable(one: Part) -> Update:

@@ -1,6 +1,7 @@
 """The words in which guidance is published, and the tasks they stand for."""
 
 from collections.abc import Iterable
+from functools import cache
 
 from lpengine.package.model import FAILURES, XAPI_WORDS, Task
 
@@ -43,5 +44,9 @@ def published_all(words: Iterable[str]) -> frozenset[Task]:
 
 def in_order(tasks: Iterable[Task]) -> tuple[Task, ...]:
     """Each once, in the order of the enumeration: the widest first."""
-    wanted = frozenset(tasks)
-    return tuple(task for task in Task if task in wanted) if wanted else ()
+    return _ordered(frozenset(tasks))
+
+
+@cache
+def _ordered(wanted: frozenset[Task]) -> tuple[Task, ...]:
+    return tuple(task for task in Task if task in wanted)
