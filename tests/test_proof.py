@@ -108,6 +108,31 @@ def test_another_string_is_told_from_other_code(
     assert extra.evidence == "'.8', where the image has '.7'"
 
 
+WEAK = """\
+__attribute__((weak, noinline)) int choice(void) { return 1; }
+int user(void) { return choice() + 1; }
+"""
+STRONG = "int choice(void) { return 22; }\n"
+
+
+def test_a_weak_function_may_be_another_objects(tmp_path: Path) -> None:
+    for name, text in (("weak", WEAK), ("strong", STRONG)):
+        (tmp_path / f"{name}.c").write_text(text)
+        argv = ["gcc", "-O2", "-c", f"{name}.c"]
+        subprocess.run(argv, cwd=tmp_path, check=True)
+    for name, objects in (("both", ["weak.o", "strong.o"]), ("alone", ["weak.o"])):
+        argv = ["ld", "-e", "user", "-o", name, *objects]
+        subprocess.run(argv, cwd=tmp_path, check=True)
+    weak = open_image(tmp_path / "weak.o")
+    (symbol,) = weak.symbols.named("choice")
+    for name, used in (("both", False), ("alone", True)):
+        proof = prove("weak.o", weak, LinkedFile(open_image(tmp_path / name)))
+        assert proof.differences == ()
+        assert (symbol.index in proof.functions) is used
+        (user,) = weak.symbols.named("user")
+        assert user.index in proof.functions
+
+
 def test_another_callee_is_a_difference(built: Path, tmp_path: Path) -> None:
     """The same bytes but for a field that the linker fills in."""
     subprocess.run(

@@ -19,6 +19,7 @@ from lpengine.elf.constants import (
     R_X86_64_PLT32,
     SHF_MERGE,
     SHF_STRINGS,
+    STB_GLOBAL,
     STB_WEAK,
     STT_SECTION,
 )
@@ -102,6 +103,9 @@ class Proof:
         """Where a place of the object is in the image: `offset` into `section`, which
         is what the symbol names, if there is one. None where that is not certain."""
         symbol = self.object.symbols[symbol_index] if symbol_index else None
+        if symbol is not None and symbol.binding == STB_WEAK:
+            # The one that is used may be another object's.
+            return self._by_name(symbol)
         if symbol is not None and symbol.in_section:
             index = symbol.section_index
         else:
@@ -257,7 +261,7 @@ class _Prover:
         """Learn from data, too, where things are: a table of handlers tells which of
         many functions that are alike are its own."""
         for symbol in self._symbols:
-            if symbol.in_section and not symbol.is_local and symbol.name:
+            if symbol.in_section and symbol.binding == STB_GLOBAL and symbol.name:
                 spots = self._running.named(symbol.name)
                 if len(spots) == 1 and not self._is_merged(symbol.section_index):
                     base = spots[0].address - symbol.value
@@ -275,7 +279,9 @@ class _Prover:
         for record in self._section_relocations(index):
             symbol = self._symbols[record.symbol_index]
             place = self._bases[index] + record.offset
-            if not symbol.in_section or self._is_merged(symbol.section_index):
+            if not symbol.in_section or symbol.binding == STB_WEAK:
+                continue
+            if self._is_merged(symbol.section_index):
                 continue
             try:
                 linked = self._running.read(place, WIDTHS.get(record.type, 0))
@@ -301,7 +307,7 @@ class _Prover:
         if address is None:
             return
         symbol = self._symbols[record.symbol_index]
-        if not symbol.in_section:
+        if not symbol.in_section or symbol.binding == STB_WEAK:
             self._refer_by_name(trial, symbol, address)
             return
         section = self._image.sections[symbol.section_index]

@@ -75,7 +75,16 @@ class Binder:
         self._modules = tuple(modules)
 
     def old_function(self, bound: Bound, original: Original) -> OldFunction:
-        """The function to redirect. BuildError where ftrace cannot."""
+        """The function to redirect. BuildError where ftrace cannot, or where it is
+        not the one that runs: a weak one of which another object has a better."""
+        if original.symbol_index not in bound.proof.functions:
+            raise BuildError(
+                f"{bound.changes.name}: {original.name} is not what {bound.owner.path} "
+                "has under that name",
+                codes=("LP-SYM-152",),
+                hint="it is weak, and another object's is used, or several are alike; "
+                "leave it out of the fix",
+            )
         symbol = self._symbol_at(bound, original)
         if symbol.offset or not isinstance(symbol.reference, KlpSymbol):
             raise _nameless(bound, original)
