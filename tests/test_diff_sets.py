@@ -82,6 +82,58 @@ def test_a_stale_copy_is_refused(header_fix: tuple[Path, Path]) -> None:
     assert [r.code for r in compare(before, after).refusals] == ["LP-CHG-905"]
 
 
+MEMBER = """
+struct pair { int first, second; };
+static inline __attribute__((always_inline)) int chosen(const struct pair *pair)
+{
+	return pair->first > 7 ? 7 : 1;
+}
+"""
+USER = '#include "pair.h"\nint use_%s(struct pair *p) { return chosen(p) * %d; }\n'
+
+
+def test_a_copy_with_another_address_is_stale(tmp_path: Path) -> None:
+    users = {"one.c": USER % ("one", 3), "two.c": USER % ("two", 5)}
+    before = build(tmp_path / "before", {"pair.h": MEMBER, **users}, "-g")
+    fixed = MEMBER.replace("->first", "->second")
+    after = build(tmp_path / "after", {"pair.h": fixed, **users}, "-g")
+    (after / "two.o").write_bytes((before / "two.o").read_bytes())
+    assert [r.code for r in compare(before, after).refusals] == ["LP-CHG-905"]
+
+
+LOCK = """
+static inline __attribute__((always_inline)) void take(int *lock)
+{
+	while (__sync_lock_test_and_set(lock, 1))
+		__builtin_ia32_pause();
+}
+"""
+GUARDED = """#include "lock.h"
+int lock, ready;
+int work(int value);
+int guarded(int value) { %s return value * 3; }
+"""
+EARLY = "if (!ready) return -1; take(&lock); value = work(value);"
+LATE = "take(&lock); if (!ready) return -1; value = work(value);"
+OTHER = '#include "lock.h"\nint one;\nint other(void) { take(&one); return one; }\n'
+
+
+def test_code_of_a_header_that_only_moved_is_in_no_other_object(
+    tmp_path: Path,
+) -> None:
+    """The lock is taken before the check instead of behind it, and is the first thing
+    that differs."""
+    sources = {"lock.h": LOCK, "guarded.c": GUARDED % EARLY, "other.c": OTHER}
+    before = build(tmp_path / "before", sources, "-g")
+    sources["guarded.c"] = GUARDED % LATE
+    after = build(tmp_path / "after", sources, "-g")
+    (after / "other.o").write_bytes((before / "other.o").read_bytes())
+    changes = compare(before, after)
+    assert changes.refusals == ()
+    assert changes.fan_out == ()
+    assert [each.name for each in changes.changed] == ["guarded.o"]
+
+
 CALLEE = "int total;\nint count(int by) { return total += by * 3; }\n"
 CALLER = "int count(int by);\nint use(int by) { return count(by) * 5 + by; }\n"
 STRANGER = "int count(int by);\nint other(int by) { return count(by) * 7 + by; }\n"

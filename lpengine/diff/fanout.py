@@ -3,19 +3,18 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from lpengine.core.dwarf import Entry
-from lpengine.diff.changes import FanOut, ObjectChanges, Status
+from lpengine.diff.changes import FanOut, FunctionChange, ObjectChanges, Status
+from lpengine.diff.origins import Origin, Origins, without_registers
 from lpengine.elf import Image
-from lpengine.elf.dwarf import DebugInfo, LineTable, Tag
+from lpengine.elf.dwarf import DebugInfo, Tag
 from lpengine.errors import InputError
 
 _HEADERS = (".h", ".hpp", ".inc")
-_DEEPEST = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Inlined:
-    """A function of a header that is part of changed code."""
+    """A function of a header that changed where it is inlined."""
 
     function: str
     header: str
@@ -24,75 +23,59 @@ class Inlined:
 def inlined_in(
     changes: ObjectChanges, original: Image, patched: Image
 ) -> dict[str, Inlined]:
-    """The inlined functions of headers in which changed functions first differ, as
-    far as debug information tells."""
-    found: dict[str, Inlined] = {}
-    places = list(_first_places(changes, patched))
-    if not places:
-        return found
+    """The functions of headers, inlined into changed functions, that changed
+    themselves, as far as debug information tells."""
+    functions = [each for each in changes.functions if _differs_in_place(each)]
+    if not functions:
+        return {}
     try:
-        lines, info = LineTable(patched), DebugInfo(patched)
+        before, after = Origins(original), Origins(patched)
     except InputError:
-        return found
-    for section, offset, function in places:
-        row = lines.at(section, offset)
-        if row is None or not row[0].endswith(_HEADERS):
-            continue
-        name = _function_at(info, lines, row)
-        if name in _inlined_into(info, function):
-            found[name] = Inlined(name, row[0])
+        return {}
+    found: dict[str, Inlined] = {}
+    for function in functions:
+        origin = _first_origin(function, after)
+        if (
+            origin is not None
+            and origin.file.endswith(_HEADERS)
+            and origin.function in after.inlined_into(function.patched_name)
+            and _changed(origin, function, before, after)
+        ):
+            found[origin.function] = Inlined(origin.function, origin.file)
     return found
 
 
-def _function_at(info: DebugInfo, lines: LineTable, row: tuple[str, int]) -> str:
-    """The function that a line of a file belongs to: the last one to begin above."""
-    above = [
-        entry
-        for entry in info.entries
-        if entry.tag == Tag.FUNCTION
-        and 0 < entry.line <= row[1]
-        and lines.file(entry.file) == row[0]
-    ]
-    return info.name(max(above, key=lambda entry: entry.line)) if above else ""
+def _differs_in_place(function: FunctionChange) -> bool:
+    reason = function.reason
+    if function.status is not Status.CHANGED or reason is None or not reason.first:
+        return False
+    return reason.first.after.offset >= 0
 
 
-def _first_places(
-    changes: ObjectChanges, patched: Image
-) -> Iterator[tuple[int, int, str]]:
-    """Section, offset and function where each changed function first differs."""
-    names = {symbol.name: symbol for symbol in patched.symbols if symbol.is_function}
-    for function in changes.functions:
-        reason = function.reason
-        if function.status is not Status.CHANGED or reason is None:
-            continue
-        symbol = names.get(function.patched_name)
-        if symbol is not None and reason.first and reason.first.after.offset >= 0:
-            offset = symbol.value + reason.first.after.offset - function.entry
-            yield symbol.section_index, offset, function.patched_name
+def _first_origin(function: FunctionChange, after: Origins) -> Origin | None:
+    """What a changed function first differs in."""
+    symbol = after.symbol(function.patched_name)
+    if symbol is None or function.reason is None or function.reason.first is None:
+        return None
+    offset = function.reason.first.after.offset - function.entry
+    return after.at(symbol.section_index, symbol.value + offset)
 
 
-def _inlined_into(info: DebugInfo, function: str) -> Iterator[str]:
-    """The functions of other files that were inlined into one."""
-    owners = {
-        place + 1
-        for place, entry in enumerate(info.entries)
-        if entry.tag == Tag.FUNCTION and info.name(entry) == function
-    }
-    for entry in info.entries:
-        if entry.tag == Tag.INLINED and _is_inside(info, entry, owners):
-            origin = info.at(entry.origin)
-            if origin is not None:
-                yield info.name(origin)
-
-
-def _is_inside(info: DebugInfo, entry: Entry, owners: set[int]) -> bool:
-    for _ in range(_DEEPEST):
-        if not entry.parent:
-            return False
-        if entry.parent in owners:
-            return True
-        entry = info.entries[entry.parent - 1]
-    return False
+def _changed(
+    origin: Origin, function: FunctionChange, before: Origins, after: Origins
+) -> bool:
+    """Whether an inlined function does something else than before, or with something
+    else: it may only be what comes first now."""
+    deeds = before.deeds(function.name, origin)
+    if deeds != after.deeds(function.patched_name, origin):
+        return True
+    symbol, reason = before.symbol(function.name), function.reason
+    if symbol is None or reason is None or reason.first is None:
+        return False
+    old, new = reason.first.before, reason.first.after
+    place = symbol.value + old.offset - function.entry
+    same_origin = before.at(symbol.section_index, place) == origin
+    return same_origin and without_registers(old.text) != without_registers(new.text)
 
 
 def fan_out(
