@@ -92,7 +92,7 @@ def test_from_a_payload_and_three_files_to_a_signed_update(
     (work / "signers").write_text(f"me@example.org {public}")
     code, out, err = cli("bundle", "verify", "LPU-1.lpu", "--signers", "signers")
     assert (code, err) == (0, "")
-    assert "LPU-1, whole: 4 contents" in out
+    assert "LPU-1, whole: 4 contents\n" in out
     assert "me@example.org" in out
     with open_update("LPU-1.lpu") as bundle:
         update = bundle.update
@@ -284,6 +284,15 @@ WRONG = [
     (PATCH, '[guidance]\nfull = ["boot"]\n' + PATCH, "'boot' is none of reboot_host"),
     (PATCH, "[guidance]\nall = []\n" + PATCH, "guidance.all: none of mandatory"),
     (PATCH, "[guidance]\nfull = []\n" + PATCH, "recommended: lacks reboot_host"),
+    (PATCH, 'requires = ["LPU-1"]\n' + PATCH, "requires: the update itself"),
+    (PATCH, 'conflicts = ["LPU-1"]\n' + PATCH, "conflicts: the update itself"),
+    (
+        PATCH,
+        'requires = ["A", "B"]\nconflicts = ["B"]\n' + PATCH,
+        "conflicts: B is required, too",
+    ),
+    ('source = "tool"', 'source = "/etc"', "/etc: not a file"),
+    ('source = "tool"', 'source = "gone"', "gone: no such file"),
     (PATCH, '[[packages]]\nfile = "tool"\n' + PATCH, "neither a .deb nor an .rpm"),
 ]
 
@@ -299,6 +308,14 @@ def test_what_is_wrong_is_named_with_its_place(
     assert complaint in err
     assert err.startswith("lpengine: update.toml: ")
     assert not list(work.glob("*.lpu"))
+
+
+def test_directories_in_the_place_of_files(cli: Cli, work: Path) -> None:
+    code, _, err = cli("bundle", "create", ".")
+    assert (code, err) == (13, "lpengine: .: not a file\n")
+    code, _, err = cli("bundle", "create", "update.toml", "-o", ".")
+    assert (code, "a directory" in err) == (2, True)
+    assert not list(work.glob(".*"))
 
 
 def test_an_update_of_nothing(cli: Cli, work: Path) -> None:
@@ -336,7 +353,7 @@ def test_verify_tells_of_what_is_not_understood(
     assert cli("bundle", "sign", "a.lpu", "--key", key)[0] == 0
     (work / "signers").write_text(f"me {key.with_suffix('.pub').read_text()}")
     code, out, _ = cli("bundle", "verify", "a.lpu", "--signers", "signers")
-    assert (code, "1 parts not understood" in out) == (0, True)
+    assert (code, "1 part not understood" in out) == (0, True)
 
 
 @pytest.mark.system

@@ -214,9 +214,10 @@ def test_keys_that_cannot_sign(keys: Path, tmp_path: Path) -> None:
     for path in (rsa, tmp_path / "rsa.pub"):
         with pytest.raises(UsageError, match="ecdsa"):
             sign_with(path, MESSAGE, nobody)
-    (tmp_path / "text").write_text("hello\n")
-    with pytest.raises(InputError, match="not a key"):
-        sign_with(tmp_path / "text", MESSAGE, nobody)
+    for text in ("", "hello\n", 'id = "LPU-1"\ntitle = "A title"\n', "a AAAA\n"):
+        (tmp_path / "text").write_text(text)
+        with pytest.raises(InputError, match="not a key"):
+            sign_with(tmp_path / "text", MESSAGE, nobody)
     raw = (keys / "good").read_bytes()
     (tmp_path / "damaged").write_bytes(raw[:200] + b"AAAA" + raw[204:])
     (tmp_path / "damaged").chmod(0o600)

@@ -157,6 +157,12 @@ def test_an_update_says_itself_how_much_it_needs() -> None:
     assert found(state, *two) == {"disk-space": PROBLEM}
 
 
+def test_an_update_needs_no_less_than_what_it_consists_of() -> None:
+    modest = update(1, guidance={}, installation_size=1, files=(disk_file(),))
+    assert found(host(free_disk=999), modest) == {"disk-space": PROBLEM}
+    assert found(host(free_disk=1000), modest) == {}
+
+
 def test_prerequisites_are_installed_or_about_to_be() -> None:
     needs = update(2, requires=("U1",), guidance={})
     assert found(host(), needs) == {"update-missing": PROBLEM}

@@ -133,6 +133,7 @@ class _Author:
         packages = self.rows("packages", authored.packages, self.package)
         if not (livepatches or files or packages):
             raise Malformed("", "an update without live patches, files and packages")
+        _check_relations(authored)
         components = {*authored.components, *(each.component for each in livepatches)}
         size = authored.installation_size
         update = Update(
@@ -224,7 +225,8 @@ class _Author:
     def source(self, name: str) -> Path:
         source = self.directory / name
         if not source.is_file():
-            raise Malformed(name, "no such file")
+            what = "not a file" if source.exists() else "no such file"
+            raise Malformed(name, what)
         return source
 
     def content(self, kind: str, source: Path) -> Content:
@@ -240,6 +242,18 @@ class _Author:
         member = same[0] if same else f"{kind}/{content.sha256[:16]}-{shown}"
         self.sources[member] = source
         return replace(content, member=member)
+
+
+def _check_relations(authored: Authored) -> None:
+    """An update that could go onto no host is its author's mistake."""
+    for where, ids in (
+        ("requires", authored.requires),
+        ("conflicts", authored.conflicts),
+    ):
+        if authored.id in ids:
+            raise Malformed(where, "the update itself")
+    if both := set(authored.requires).intersection(authored.conflicts):
+        raise Malformed("conflicts", f"{min(both)} is required, too")
 
 
 def _name_of(patch: Patch, file: str) -> str:

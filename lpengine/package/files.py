@@ -5,7 +5,12 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
-from lpengine.errors import InputError, NotFoundError, NotPermittedError
+from lpengine.errors import (
+    InputError,
+    NotFoundError,
+    NotPermittedError,
+    UsageError,
+)
 
 _CHUNK = 1 << 20
 
@@ -21,6 +26,8 @@ def read_start(path: Path, size: int) -> bytes:
         return bytes(found)
     except FileNotFoundError:
         raise NotFoundError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: not a file") from None
     except OSError as error:
         raise NotPermittedError(f"{path}: {error.strerror}") from None
 
@@ -41,6 +48,8 @@ class Replacing:
         self.mode = mode
 
     def __enter__(self) -> BinaryIO:
+        if self.path.is_dir():
+            raise UsageError(f"{self.path}: a directory", hint="name the file, too")
         try:
             handle, name = tempfile.mkstemp(
                 prefix=f".{self.path.name}.", dir=self.path.parent

@@ -83,11 +83,14 @@ def _look_at(raw: bytes) -> tuple[str, bool]:
 
 
 def _public_type(raw: bytes) -> str:
-    words = raw.split()
-    if len(words) < 2 or b"PRIVATE KEY" in raw:
-        raise SshError("not a key of OpenSSH")
-    kind = Wire(decode_base64(words[1])).word()
-    return parse_key(decode_base64(words[1])).type if kind in KEY_TYPES else kind
+    words = raw.split(maxsplit=2)
+    try:
+        blob = decode_base64(words[1]) if len(words) > 1 else b""
+        if (kind := Wire(blob).word()).encode() != words[0]:
+            raise SshError(f"says it is of type {kind}")
+    except SshError:
+        raise SshError("not a key of OpenSSH") from None
+    return parse_key(blob).type if kind in KEY_TYPES else kind
 
 
 def _sign_ourselves(

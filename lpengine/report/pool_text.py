@@ -18,7 +18,7 @@ from lpengine.planner.updates.plan import (
 from lpengine.planner.updates.update_mode import called, said
 from lpengine.pool.outcome import FleetOutcome, HostOutcome, PoolOutcome, Status
 from lpengine.report.pool_documents import HostStatusRow, PoolStatusRow
-from lpengine.report.table import printable
+from lpengine.report.table import counted, printable
 from lpengine.report.values import PlannedFleet, Verified
 
 _COVERAGE = {
@@ -65,10 +65,6 @@ def disk_of(update: Update) -> str:
     if update.files:
         found.append(counted(len(update.files), "file"))
     return ", ".join(found) or "nothing"
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def pool_line(pool: PoolPlan) -> str:

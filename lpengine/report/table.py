@@ -23,6 +23,10 @@ def printable(text: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def show_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print a table; nothing where there are no rows."""
     filled = [[encodable(cell) for cell in each] for each in rows]

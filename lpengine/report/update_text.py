@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from lpengine.package.model import Update
-from lpengine.report.table import printable
+from lpengine.report.table import counted, printable
 from lpengine.report.values import Packed, Verified
 
 Rows = Iterator[tuple[str, ...]]
@@ -76,9 +76,11 @@ def package_rows(update: Update) -> Rows:
 
 def verified_lines(verified: Verified) -> Iterator[str]:
     packed = verified.packed
-    yield f"{packed.path}: {packed.update.id}, whole: {verified.contents} contents"
+    whole = counted(verified.contents, "content")
+    yield f"{packed.path}: {packed.update.id}, whole: {whole}"
     yield f"Digest      {packed.digest}"
     signer = verified.signer
     yield f"Signed by   {printable(signer.principals)}  {signer.fingerprint}"
     if defects := len(packed.update.defects):
-        yield f"!           {defects} parts not understood: lpengine bundle inspect"
+        parts = counted(defects, "part")
+        yield f"!           {parts} not understood: lpengine bundle inspect"

@@ -99,10 +99,11 @@ def disk_space(host: HostState, required: int) -> Precheck:
 
 
 def required_space(update: Update) -> int:
-    """What it says itself, or else what it consists of."""
+    """What it says itself, and no less than it consists of: new files are laid beside
+    the old ones."""
     files = sum(one.content.size for one in update.files)
     packages = sum(one.content.size for one in update.packages)
-    return update.installation_size or files + packages
+    return max(update.installation_size, files + packages)
 
 
 def server_status(
