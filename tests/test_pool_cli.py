@@ -90,6 +90,36 @@ def test_a_plan_without_asking_anybody(
     assert "PoolState" in json.loads(out)["$defs"]
 
 
+def test_a_saved_state_tells_who_did_not_answer(
+    cli: Cli, site: Site, bundle: Path, publisher: Publisher, tmp_path: Path
+) -> None:
+    trust = ("--signers", publisher.signers)
+    (site.root("host4") / "proc/sys/kernel/random/boot_id").unlink()
+    seen = tmp_path / "seen.json"
+    code, asked, _ = cli("pool", "plan", bundle, *trust, "--observed", seen)
+    assert code == 31
+    code, told, _ = cli("pool", "plan", bundle, *trust, "--state", seen)
+    assert code == 31
+    assert [line for line in told.splitlines() if "host4  does" not in line] == [
+        line for line in asked.splitlines() if "host4  does" not in line
+    ]
+    assert "host4  does not answer" in told
+
+
+def test_it_is_said_for_all_where_nothing_has_to_be_done(
+    cli: Cli, site: Site, bundle: Path, publisher: Publisher
+) -> None:
+    chosen = ("--pool", "prod", "--host", "host1", "--host", "host2", "--json")
+    trust = ("--signers", publisher.signers)
+    _, out, _ = cli("pool", "plan", bundle, *trust, *chosen[:-1])
+    assert out.endswith("\n2 of 2 servers need no reboot. No action required.\n")
+    _, out, _ = cli("pool", "plan", bundle, *trust, *chosen)
+    plan = json.loads(out)
+    (pool,) = plan["pools"]
+    rows = (plan, pool, *pool["hosts"])
+    assert [row["no_action_required"] for row in rows] == [True] * 4
+
+
 @pytest.mark.parametrize(
     ("pools", "complaint"),
     [
@@ -220,7 +250,7 @@ def test_a_host_that_does_not_answer_is_named(
     code, out, _ = cli("pool", "plan", bundle, "--signers", publisher.signers)
     assert code == 31
     assert "host2  does not answer: the host shows no boot id" in out
-    assert out.endswith("1 of 3 servers need no reboot. 1 did not answer.\n")
+    assert out.endswith("1 of 3 servers needs no reboot. 1 did not answer.\n")
 
 
 def test_a_full_disk_and_tasks_of_other_kinds(

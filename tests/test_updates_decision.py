@@ -297,6 +297,41 @@ def test_an_earlier_update_that_waits_for_a_boot_is_a_reboot() -> None:
     assert tasks(decide_host([], state)) == {REBOOT}
 
 
+FAILED = Task.REBOOT_ON_KERNEL_LIVEPATCH_FAILURE
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, []),
+        ({"pending": Pending(recommended=(FAILED,))}, ["kernel: a live patch failed"]),
+        ({"pending": Pending(recommended=(TOOLSTACK,))}, ["restart_toolstack is left"]),
+        ({"pending": Pending(full=(REBOOT,))}, []),
+        (
+            {"updates_requiring_reboot": frozenset({"U9", "U8"})},
+            ["U8, U9 installed, and not"],
+        ),
+        ({"toolstack_restart_pending": True}, ["the toolstack is older"]),
+    ],
+)
+def test_it_is_said_what_earlier_updates_have_left(
+    changes: dict[str, object], told: list[str]
+) -> None:
+    """Tasks that this update does not ask for would have no reason else."""
+    plan = decide_host([XEN_ONLY], host(runs(), **changes))
+    found = [one for one in plan.findings if one.cause == "left-before"]
+    assert bool(tasks(plan)) == bool(told)
+    for one, words in zip(found, told, strict=True):
+        assert words in f"{one.subject}: {one.observed}"
+
+
+def test_a_failure_that_is_made_up_for_is_none_that_is_left() -> None:
+    left = Pending(recommended=(FAILED,))
+    plan = decide_host([BOTH], host(runs(), runs("kernel"), pending=left))
+    assert tasks(plan) == set()
+    assert "left-before" not in causes(plan)
+
+
 def test_an_earlier_update_may_be_live_patched_now() -> None:
     waiting = frozenset({"U1"})
     state = host(runs(), installed_updates=waiting, updates_requiring_reboot=waiting)

@@ -81,7 +81,7 @@ def plan_pools(
         pools = tuple(p for p in read_states(states) if chosen(p.name, wanted))
         check_named(wanted, pools)
         plan, _ = decided(updates, pools, policy, wanted, {})
-        return Draft(PlannedFleet(plan, updates, {}), paths(bundles))
+        return Draft(PlannedFleet(plan, updates, silence_in(pools)), paths(bundles))
     observed = observe(wanted, [one.packed.update.id for one in updates])
     if keep is not None:
         write_states([one.state for one in observed], keep)
@@ -248,6 +248,16 @@ def decided(
             ).pools
         }
     return FleetPlan(tuple(plans[pool.name] for pool in pools)), policies
+
+
+def silence_in(pools: Sequence[PoolState]) -> dict[str, str]:
+    """Of a state that was saved, which does not say why."""
+    return {
+        f"{pool.name}/{host.name}": "it did not when its state was saved"
+        for pool in pools
+        for host in pool.hosts
+        if not host.live
+    }
 
 
 def silence(observed: Sequence[Observed]) -> dict[str, str]:

@@ -57,8 +57,8 @@ class ComponentPlanRow(msgspec.Struct, frozen=True, kw_only=True):
 class HostPlanRow(msgspec.Struct, frozen=True, kw_only=True):
     """`livepatch_status` is XAPI's, `effective` what is left of it after switch,
     licence and mandatory reboots, and `suppressed` why. `install` goes onto the disk;
-    `before` and `after` are tasks in their order, and an empty `after` is "No action
-    required". `guidance` and `pending` have tasks by level. The plan holds for what
+    `before` and `after` are tasks in their order; `no_action_required`: none comes
+    after. `guidance` and `pending` have tasks by level. The plan holds for what
     the two digests stand for."""
 
     host: str
@@ -70,6 +70,7 @@ class HostPlanRow(msgspec.Struct, frozen=True, kw_only=True):
     components: list[ComponentPlanRow]
     uncovered: list[str]
     install: list[str]
+    no_action_required: bool
     before: list[HostTaskRow]
     after: list[HostTaskRow]
     guidance: dict[str, list[str]]
@@ -89,6 +90,7 @@ class PoolPlanRow(msgspec.Struct, frozen=True, kw_only=True):
     automatic: bool
     live_patching: bool
     licensed: bool
+    no_action_required: bool
     prechecks: list[PrecheckRow]
     hosts: list[HostPlanRow]
 

@@ -62,6 +62,7 @@ def pool_row(pool: PoolPlan) -> d.PoolPlanRow:
         automatic=pool.automatic,
         live_patching=pool.live_patching,
         licensed=pool.licensed,
+        no_action_required=pool.no_action_required,
         prechecks=[precheck_row(one) for one in pool.prechecks],
         hosts=[host_row(one) for one in pool.hosts],
     )
@@ -78,6 +79,7 @@ def host_row(host: HostPlan) -> d.HostPlanRow:
         components=[component_row(one) for one in host.components],
         uncovered=list(host.uncovered),
         install=list(host.install),
+        no_action_required=host.no_action_required,
         before=task_rows(host.before),
         after=task_rows(host.after),
         guidance={level.value: list(host.guidance[level]) for level in host.guidance},

@@ -9,13 +9,14 @@ from lpengine.planner.updates.plan import (
     CheckStatus,
     Coverage,
     Fix,
+    FleetPlan,
     Group,
     HostPlan,
     HostTask,
     PoolPlan,
     Precheck,
 )
-from lpengine.planner.updates.update_mode import called, said
+from lpengine.planner.updates.update_mode import NO_ACTION, called, said
 from lpengine.pool.outcome import FleetOutcome, HostOutcome, PoolOutcome, Status
 from lpengine.report.pool_documents import HostStatusRow, PoolStatusRow
 from lpengine.report.table import counted, printable
@@ -122,7 +123,7 @@ def task_cell(host: HostPlan) -> str:
     if host.verdict is Verdict.REFUSED:
         return "Not before what is said below is put right"
     if host.verdict is Verdict.NOTHING and host.no_action_required:
-        return "No action required (nothing to install)"
+        return f"{NO_ACTION} (nothing to install)"
     return said(host)
 
 
@@ -200,8 +201,17 @@ def verdict_line(planned: PlannedFleet) -> str:
         if f"{pool.pool}/{host.host}" not in silent
     ]
     spared = sum(not host.needs_reboot for host in hosts)
-    line = f"{spared} of {counted(len(hosts), 'server')} need no reboot."
-    return line + (f" {len(silent)} did not answer." if silent else "")
+    verb = "needs" if spared == 1 else "need"
+    line = f"{spared} of {counted(len(hosts), 'server')} {verb} no reboot."
+    if silent:
+        return f"{line} {len(silent)} did not answer."
+    return f"{line} {NO_ACTION}." if is_without_tasks(planned.plan) else line
+
+
+def is_without_tasks(plan: FleetPlan) -> bool:
+    """Whether nothing remains, and nothing stands against it."""
+    refused = any(pool.verdict is Verdict.REFUSED for pool in plan.pools)
+    return plan.no_action_required and not refused
 
 
 # What was done.

@@ -249,6 +249,7 @@ PHASES: tuple[tuple[str, Mapping[str, str]], ...] = (
             "mandatory-reboot": "LP-UPD-807",
             "coverage-incomplete": "LP-UPD-808",
             "failed-before": "LP-UPD-809",
+            "left-before": "LP-UPD-828",
             "crashed-before": "LP-ENV-607",
             "component-held": "LP-UPD-813",
             "server-incomplete": "LP-UPD-808",

@@ -332,4 +332,18 @@ CODES = (
         text="Installing updates, or moving guests to another host, may be tied to an "
         "edition of the product. The finding names what is missing.",
     ),
+    Code(
+        "LP-UPD-828",
+        "LEFT_FROM_BEFORE",
+        summary="An earlier update is not in effect, or a task of it was not done.",
+        detection="What the host remembers is read: pending guidance, live patches "
+        "that failed, updates that wait for a reboot.",
+        remedy="carry it out; it is among the tasks",
+        guidance=Guidance.NONE,
+        source="XAPI: pending_guidances, updates_requiring_reboot",
+        text="A task remains until something clears it: a boot, a start of the "
+        "toolstack, or the live patch that failed going on after all. This update "
+        "does not change that, so that the task is in its plan.",
+        severity=Severity.WARN,
+    ),
 )

@@ -16,6 +16,7 @@ from lpengine.planner.updates.pending import (
 )
 from lpengine.planner.updates.plan import FleetPlan, HostPlan, PoolPlan, Precheck
 from lpengine.planner.updates.prechecks import guests, hosts, pools
+from lpengine.planner.updates.reasons import about_left
 from lpengine.planner.updates.state import (
     DEFAULT_POLICY,
     MIGRATION,
@@ -185,11 +186,12 @@ def plan_host(
 ) -> HostPlan:
     updates = decider.set_for(host)
     applied = tuple(one.component for one in decision.apply)
+    waiting = waiting_for_a_boot(updates, host, decision)
     asked = Asked(
         guidance=decision.guidance,
         applied=applied,
         processes=decision.processes,
-        unresolved=is_unresolved(updates, host, decision),
+        unresolved=bool(waiting),
         guests=around.restarts,
     )
     tasks = tasks_for(host, asked, decider.policy)
@@ -217,7 +219,7 @@ def plan_host(
         pending=host.pending,
         pending_after=host_after_livepatches(after_update, applied, ()),
         prechecks=checks,
-        findings=decision.findings,
+        findings=(*decision.findings, *about_left(host, applied, waiting)),
     )
 
 
@@ -232,10 +234,11 @@ def has_work(decision: Decision) -> bool:
     return bool(decision.install or decision.apply)
 
 
-def is_unresolved(updates: UpdateSet, host: HostState, decision: Decision) -> bool:
-    """Whether an earlier update is not in effect, and will not be without a boot."""
-    others = host.updates_requiring_reboot - updates.ids
-    return bool(others or decision.unresolved)
+def waiting_for_a_boot(
+    updates: UpdateSet, host: HostState, decision: Decision
+) -> frozenset[str]:
+    """The updates that are installed and not in effect, nor will be without a boot."""
+    return (host.updates_requiring_reboot - updates.ids) | decision.unresolved
 
 
 def host_prechecks(

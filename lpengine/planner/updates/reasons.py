@@ -1,8 +1,9 @@
 """Findings about a host and its updates: why something is not live patched."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
+from lpengine.package.model import FAILURES, KERNEL, XEN
 from lpengine.planner.catalogue import CATALOGUE
 from lpengine.planner.catalogue.causes import CODE_OF
 from lpengine.planner.findings import Finding, Guidance
@@ -10,9 +11,11 @@ from lpengine.planner.updates.case import Case
 from lpengine.planner.updates.coverage import Covered
 from lpengine.planner.updates.metadata import reason
 from lpengine.planner.updates.outstanding import Outstanding
+from lpengine.planner.updates.pending import OF_HOST, by_component, failure_of
 from lpengine.planner.updates.plan import Coverage
-from lpengine.planner.updates.state import LivepatchStatus, ServerPrecheck
+from lpengine.planner.updates.state import HostState, LivepatchStatus, ServerPrecheck
 from lpengine.planner.updates.update_set import UpdateSet
+from lpengine.planner.updates.words import in_order
 
 # What was seen, for the causes of which that is always the same.
 _OBSERVED = {
@@ -91,3 +94,26 @@ def about_updates(updates: UpdateSet, found: Outstanding) -> Iterator[Finding]:
     for update_id in sorted(updates.foreign):
         observed = f"no packages of the host's format ({updates.package_format})"
         yield reason("not-for-this-host", update_id, update_id, observed)
+
+
+def about_left(
+    host: HostState, applied: Collection[str], waiting: Collection[str]
+) -> Iterator[Finding]:
+    """Why a host has tasks that the updates do not ask for. What is `applied` makes up
+    for failures before; updates in `waiting` are installed and not in effect. Mandatory
+    tasks have a precheck of their own."""
+    left = host.pending.recommended
+    failures = by_component(task for task in left if task in FAILURES)
+    failures -= {failure_of(component) for component in applied}
+    for component in (XEN, KERNEL):
+        if failure_of(component) in failures:
+            observed = "a live patch failed, and was not made up for"
+            yield reason("left-before", "", component, observed)
+    for task in in_order(set(left) & OF_HOST - FAILURES):
+        yield reason("left-before", "", "", f"{task} is left to be done")
+    if names := ", ".join(sorted(waiting)):
+        observed = f"{names} installed, and not in effect before a boot"
+        yield reason("left-before", "", "", observed)
+    if host.toolstack_restart_pending:
+        observed = "the toolstack is older than its files"
+        yield reason("left-before", "", "", observed)
