@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lpengine.hosts import Host, HostError, SshHost
+from lpengine.hosts import Host, HostError, LocalHost, SshHost
 from lpengine.hosts.lab import Guest
+from lpengine.targets.host.observe import look
 from tests.host_contract import HostContract
 
 pytestmark = pytest.mark.system
@@ -113,6 +114,14 @@ class TestSsh(HostContract):
             return ssh_host.run(["sh", "-c", "echo $SSH_CONNECTION"]).stdout
 
         assert connections() == connections()
+
+    def test_it_shows_what_a_host_shows(self, ssh_host: SshHost) -> None:
+        """One script, two questions: the same as from this machine itself."""
+        there, here = look(ssh_host, "host"), look(LocalHost(), "host")
+        assert there.state.boot_id == here.state.boot_id
+        assert there.state.running == here.state.running
+        assert there.state.installed == here.state.installed
+        assert there.system == here.system
 
     def test_a_stranger_is_turned_away(self, ssh_host: SshHost) -> None:
         stranger = SshHost(
