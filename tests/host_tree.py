@@ -134,6 +134,7 @@ def xen(root: Path, *, build_id: str = XEN_BUILD_ID, listing: str = HEADING) -> 
     xl_list += "Domain-0                     0  4096     4     r-----     100.0\n"
     answers = {"info": XL_INFO.format(build_id=build_id), "list": xl_list}
     printing(root, "/usr/sbin/xl", {**answers, "list -l": "[]"})
+    write(root, "/run/xenstored/socket", "")
     printing(root, "/usr/sbin/xen-livepatch", {"list": listing})
     return root
 

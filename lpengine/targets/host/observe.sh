@@ -28,6 +28,21 @@ tool() {
 	return 127
 }
 
+# Whether a xenstore has run since the boot: guests need one.
+xenstore() {
+	for path in "$root/run/xenstored" "$root/var/run/xenstored" \
+		"$root/run/xen/xenstored.pid"; do
+		[ ! -e "$path" ] || return 0
+	done
+	return 1
+}
+
+# Without a xenstore xl would wait for one, and for ever.
+xl() {
+	xenstore || return 1
+	tool xl "$@"
+}
+
 file() { answer "$1" cat "$root$2"; }
 
 bytes() { od -An -v -tx1 <"$1"; }
@@ -67,15 +82,6 @@ device_models() {
 	done
 }
 
-# Whether a xenstore has run since the boot: guests need one.
-xenstore() {
-	for path in "$root/run/xenstored" "$root/var/run/xenstored" \
-		"$root/run/xen/xenstored.pid"; do
-		[ ! -e "$path" ] || return 0
-	done
-	return 1
-}
-
 applied_updates() { ls "$root"/var/update/applied; }
 
 reboot_required() { [ -e "$root/run/reboot-required" ]; }
@@ -90,9 +96,9 @@ file xen_major /sys/hypervisor/version/major
 file xen_minor /sys/hypervisor/version/minor
 file xen_extra /sys/hypervisor/version/extra
 answer xen_build_id bytes "$root/sys/hypervisor/properties/buildid"
-answer xl_info tool xl info
-answer xl_list tool xl list
-answer xl_domains tool xl list -l
+answer xl_info xl info
+answer xl_list xl list
+answer xl_domains xl list -l
 answer xen_livepatch tool xen-livepatch list
 answer kernel_notes bytes "$root/sys/kernel/notes"
 answer klp livepatches
