@@ -19,10 +19,13 @@ prepare:
 \tgrep -v VERSION .config > include/config/auto.conf
 \techo '#define PREPARED 1' > include/generated/autoconf.h
 \techo x >> .prepared
+flags = $(KCFLAGS) -nostdinc -include include/linux/kconfig.h -Iarch/x86/include \\
+\t-Iinclude
 %.o: %.c FORCE
 \t@echo "  CC      $@"
-\t$(CC) -O2 $(KCFLAGS) -nostdinc -include include/linux/kconfig.h -Iarch/x86/include \\
-\t\t-Iinclude -c -o $@ $<
+\t$(CC) -O2 $(flags) -c -o $@ $<
+%.i: %.c FORCE
+\t$(CC) -E $(flags) -o $@ $<
 FORCE:
 """
 # Adds what the real one would, and tells how it was called.

@@ -124,7 +124,7 @@ def test_an_object_of_two_modules_is_found_in_both(configured: Path) -> None:
     makefile = configured / "fs/ext/Makefile"
     text = makefile.read_text() + "obj-m += other.o\nother-y := super.o\n"
     makefile.write_text(text)
-    found = touched_objects(configured, ["fs/ext/super.c"], "gcc", 10)
+    found = touched_objects(configured, ["fs/ext/super.c"], "gcc")
     assert [(each.path, each.module) for each in found] == [
         ("fs/ext/super.o", "ext_fs"),
         ("fs/ext/super.o", "other"),
@@ -174,8 +174,8 @@ def test_a_macro_that_names_a_header_includes_it(tree: Path) -> None:
     assert "fs/magic.c" in including(tree, "include/linux/one.h")
 
 
-def touched(base: Path, *files: str, most: int = 10) -> list[str]:
-    return [each.path for each in touched_objects(base, files, "gcc", most)]
+def touched(base: Path, *files: str) -> list[str]:
+    return [each.path for each in touched_objects(base, files, "gcc")]
 
 
 def test_a_source_touches_its_object(configured: Path) -> None:
@@ -191,15 +191,6 @@ def test_a_header_touches_all_that_include_it_and_are_built(configured: Path) ->
 
 def test_what_is_switched_off_is_not_affected(configured: Path) -> None:
     assert touched(configured, "fs/off.c", "fs/off/deep.c", "kernel/orphan.c") == []
-
-
-def test_more_objects_than_allowed_are_refused_with_their_number(
-    configured: Path,
-) -> None:
-    with pytest.raises(BuildError, match="3 objects include it") as caught:
-        touched(configured, "include/linux/one.h", most=2)
-    assert "--fan-out" in caught.value.hint
-    assert caught.value.codes == ("LP-CHG-905",)
 
 
 def test_what_every_object_includes_is_refused(configured: Path) -> None:
@@ -260,9 +251,12 @@ HEADER_FIX = b"""\
 """
 
 
-def build(tree: Path, raw: bytes, then, configuration: str = CONFIG) -> None:
+def build(
+    tree: Path, raw: bytes, then, configuration: str = CONFIG, most: int = 150
+) -> None:
     settings = Settings(Toolchain("gcc"), configuration.encode(), "a file", {}, 2)
-    with built(LinuxTree(tree, programs=("make",)), [parse_fix(raw)], settings) as done:
+    opened = LinuxTree(tree, most, programs=("make",))
+    with built(opened, [parse_fix(raw)], settings) as done:
         then(done)
 
 
@@ -338,6 +332,44 @@ def test_a_header_lets_objects_of_the_kernel_and_of_a_module_be_compiled(
         assert differing == ["fs/ext/super.o", "fs/open.o"]
 
     build(tree, HEADER_FIX, check)
+
+
+@pytest.fixture
+def wide(tree: Path) -> Path:
+    """The header reaches five more objects, none of which uses it."""
+    for number in range(5):
+        text = f"#include <linux/one.h>\nint more{number};\n"
+        (tree / f"fs/more{number}.c").write_text(text)
+    makefile = tree / "fs/Makefile"
+    more = " ".join(f"more{number}.o" for number in range(5))
+    makefile.write_text(f"{makefile.read_text()}obj-y += {more}\n")
+    return tree
+
+
+def test_of_many_objects_only_those_that_use_what_changed_are_compiled(
+    wide: Path,
+) -> None:
+    def check(done: SourceBuild) -> None:
+        assert [each.name for each in done.pairs] == ["fs/ext/super.o", "fs/open.o"]
+        assert not list(done.base.rglob("*.i"))
+
+    build(wide, HEADER_FIX, check)
+    build(wide, HEADER_FIX, check, most=2)
+
+
+@pytest.mark.parametrize(
+    ("most", "message"), [(1, "8 objects include it, .*the 5"), (2, "3 objects use")]
+)
+def test_more_objects_than_allowed_are_refused_with_their_number(
+    wide: Path, most: int, message: str
+) -> None:
+    if most == 2:
+        text = "#include <linux/one.h>\nint more(int x)\n{\n\treturn one(x);\n}\n"
+        (wide / "fs/more0.c").write_text(text)
+    with pytest.raises(BuildError, match=message) as caught:
+        build(wide, HEADER_FIX, lambda done: None, most=most)
+    assert "--fan-out" in caught.value.hint
+    assert caught.value.codes == ("LP-CHG-905",)
 
 
 def test_a_configuration_that_cannot_be_had_is_refused(tree: Path) -> None:

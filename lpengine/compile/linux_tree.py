@@ -13,10 +13,12 @@ from pathlib import Path
 
 from lpengine.compile.applying import Applied
 from lpengine.compile.events import Notify
+from lpengine.compile.kbuild import Entry
 from lpengine.compile.kconfig import require_kept
 from lpengine.compile.make import BUILD_LOG, make
+from lpengine.compile.narrowing import using
 from lpengine.compile.objtool import finish_objects, require_no_lto
-from lpengine.compile.touched import touched_objects
+from lpengine.compile.touched import too_many, touched_objects
 from lpengine.compile.tree import ObjectPair, Settings
 from lpengine.errors import InputError
 
@@ -45,6 +47,9 @@ _TOOLS = ("scripts/", "tools/", "arch/x86/tools/", "include/")
 _FLAGS = "-ffunction-sections -fdata-sections -g"
 # For fixes that bring callbacks.
 _HEADERS = Path(__file__).with_name("headers")
+# From so many objects on it is told which of them use what changed in a header; that
+# takes so much less time for each than compiling it.
+_FEW, _PREPROCESSED = 4, 5
 # Nothing of the preparation can change any more.
 _PREPARED = ("-o", "prepare")
 
@@ -124,14 +129,21 @@ class LinuxTree:
         settings: Settings,
         notify: Notify,
     ) -> Sequence[ObjectPair]:
+        def compile_in(copy: Path, goals: Sequence[str]) -> None:
+            # Else the debugging information of equal code would differ.
+            flags = f"{_FLAGS} -I{_HEADERS} -fdebug-prefix-map={copy}=."
+            self._make(copy, [*_PREPARED, *goals], settings, notify, flags)
+
         compiler = settings.toolchain.compiler
-        entries = touched_objects(base, applied.files, compiler, self.most_objects)
+        entries = touched_objects(base, applied.files, compiler)
+        if len(entries) > _FEW and any(each.endswith(".h") for each in applied.files):
+            self._require_at_most(_PREPROCESSED, entries, applied.files, "include")
+            entries = using(base, work, entries, compile_in)
+        self._require_at_most(1, entries, applied.files, "use")
         targets = sorted({each.target for each in entries})
         if targets:
             for copy in (base, work):
-                # Else the debugging information of equal code would differ.
-                flags = f"{_FLAGS} -I{_HEADERS} -fdebug-prefix-map={copy}=."
-                self._make(copy, [*_PREPARED, *targets], settings, notify, flags)
+                compile_in(copy, targets)
                 finish_objects(copy, entries, compiler)
         paths = [each.path for each in entries]
         return tuple(
@@ -144,6 +156,14 @@ class LinuxTree:
             )
             for e in entries
         )
+
+    def _require_at_most(
+        self, factor: int, entries: Sequence[Entry], files: Sequence[str], how: str
+    ) -> None:
+        limit = factor * self.most_objects
+        if len(entries) > limit:
+            what = f"{len(entries)} objects {how} it, more than the {limit} looked at"
+            raise too_many(files, f"{what} without asking")
 
     def objects(self, base: Path) -> Mapping[str, Path]:
         return {}

@@ -29,13 +29,13 @@ _SCAN = ".lpengine-includes"
 
 
 def touched_objects(
-    base: Path, files: Sequence[str], compiler: str, most: int
+    base: Path, files: Sequence[str], compiler: str
 ) -> tuple[Entry, ...]:
     """The objects to compare, by path. Empty where the configuration has none that
     the fix touches.
 
     Raises BuildError for a fix that would take effect in other ways than by the
-    kernel's own code, and where it touches more than `most` objects.
+    kernel's own code, and for one that touches every object.
     """
     for file in files:
         _require_compiled(file)
@@ -47,12 +47,10 @@ def touched_objects(
         f for f in reached if f in {f"include/linux/{e}" for e in _EVERYWHERE}
     ]
     if everywhere:
-        raise _too_many(files, "every object of the kernel includes it", most)
+        raise too_many(files, "every object of the kernel includes it")
     kbuild = Kbuild(base, compiler, names)
     built = _built(kbuild, sorted(reached))
     found = {(each.path, each.module): each for each in built}
-    if len(found) > most:
-        raise _too_many(files, f"{len(found)} objects include it", most)
     return tuple(found[key] for key in sorted(found))
 
 
@@ -93,11 +91,10 @@ def _require_running(file: str) -> None:
         )
 
 
-def _too_many(files: Sequence[str], what: str, most: int) -> BuildError:
+def too_many(files: Sequence[str], what: str) -> BuildError:
     headers = [each for each in files if each.endswith(".h")]
     return BuildError(
-        f"{', '.join(headers or files)}: {what}, more than the {most} that are "
-        "compiled without asking",
+        f"{', '.join(headers or files)}: {what}",
         codes=("LP-CHG-905",),
         hint="allow more with --fan-out, at some seconds each; or change the .c files "
         "that need it",
