@@ -184,6 +184,16 @@ def test_what_the_payload_says(build: Callable[..., SourceResult]) -> None:
     assert funcs.flags & SHF_WRITE
 
 
+def test_the_authors_own_words_are_kept(
+    tree: Path, image: Path, tmp_path: Path
+) -> None:
+    fix = write_fix(tmp_path / "fix.patch", tree, BANNER)
+    subject = "Subject: =?UTF-8?q?[PATCH]_xen:_Monn=C3=A9=27s_banner?=\n\n"
+    fix.write_bytes(subject.encode() + fix.read_bytes())
+    patch = patch_of(build_source(tree, [fix], image, name="fix"))
+    assert dict(patch.metadata)["title"] == "xen: Monné's banner"
+
+
 def test_statics_of_one_name_are_bound_to_the_right_one(
     build: Callable[..., SourceResult], image: Path, tmp_path: Path
 ) -> None:

@@ -1,14 +1,16 @@
 """Patches are read, applied to the byte, and keep the lines behind them in place."""
 
 import subprocess
+from collections.abc import Callable, Sequence
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lpengine.compile.applying import apply_fixes
-from lpengine.compile.fix import described, parse_fix
+from lpengine.compile.applying import Applied, fit
+from lpengine.compile.fix import Fix, described, parse_fix
 from lpengine.compile.lines import ADDED, Line, numbered, with_original_numbers
 from lpengine.errors import InputError
 
@@ -34,6 +36,16 @@ def diff(old: str, new: str, name: str = "mm.c") -> bytes:
             (Path(scratch) / side / name).write_text(text)
         argv = ["diff", "-u", f"a/{name}", f"b/{name}"]
         return subprocess.run(argv, cwd=scratch, capture_output=True).stdout
+
+
+def apply_fixes(
+    root: Path,
+    fixes: Sequence[Fix],
+    concerns: Callable[[str], bool] = lambda path: True,
+    inner: Sequence[str] = (),
+) -> Applied:
+    fitted = fit(root, fixes, concerns=concerns, inner=inner)
+    return fitted.write(root, lambda path: False)
 
 
 def applied(tmp_path: Path, raw: bytes, name: str = "mm.c", old: str = SOURCE) -> str:
@@ -93,6 +105,152 @@ def test_files_that_come_go_and_move(tmp_path: Path) -> None:
     assert (tmp_path / "sub/new.c").read_text() == "int a;\nint b;\n"
     assert (tmp_path / "moved.c").read_text() == "int one;\nint 2;\n"
     assert done.files == ("gone.c", "moved.c", "old.c", "sub/new.c")
+
+
+# The same fix, as people make it: the tree tells which file is meant.
+SPELLINGS = {
+    "git": ("a/xen/common/mm.c", "b/xen/common/mm.c"),
+    "git with prefixes of its own": ("i/xen/common/mm.c", "w/xen/common/mm.c"),
+    "git --no-prefix": ("xen/common/mm.c", "xen/common/mm.c"),
+    "diff of two trees": ("xen-4.17.orig/xen/common/mm.c", "xen-4.17/xen/common/mm.c"),
+    "in xen/": ("a/common/mm.c", "b/common/mm.c"),
+    "in xen/, git --no-prefix": ("common/mm.c", "common/mm.c"),
+    "a copy that was kept": ("a/xen/common/mm.c.orig", "a/xen/common/mm.c"),
+    "a copy that was kept, in xen/": ("common/mm.c~", "common/mm.c"),
+    "from further up": ("a/deb/xen/common/mm.c", "b/deb/xen/common/mm.c"),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), SPELLINGS.values(), ids=list(SPELLINGS))
+def test_files_are_found_however_the_patch_was_made(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    path = tmp_path / "xen/common/mm.c"
+    path.parent.mkdir(parents=True)
+    path.write_text(SOURCE)
+    fixed = SOURCE.replace("line 20\n", "line twenty\n")
+    raw = diff(SOURCE, fixed).replace(b"a/mm.c", old.encode())
+    raw = raw.replace(b"b/mm.c", new.encode())
+    done = apply_fixes(tmp_path, [parse_fix(raw)], inner=("xen",))
+    assert path.read_text() == fixed
+    assert done.files == ("xen/common/mm.c",)
+
+
+def test_a_fix_of_another_tree_is_no_fix_of_strangers(tmp_path: Path) -> None:
+    """Else a patch with a wrong name would leave the image "not affected"."""
+    (tmp_path / "mm.c").write_text(SOURCE)
+    raw = diff(SOURCE, SOURCE + "x\n", "kernel/fork.c".replace("/", "_"))
+    with pytest.raises(InputError, match=r"has no kernel_fork\.c") as caught:
+        apply_fixes(
+            tmp_path, [parse_fix(raw, "fix.patch")], concerns=lambda path: False
+        )
+    assert "--tree" in caught.value.hint
+
+
+def test_a_later_patch_changes_what_an_earlier_one_made(tmp_path: Path) -> None:
+    make = b"--- /dev/null\n+++ b/new.c\n@@ -0,0 +1 @@\n+int a;\n"
+    change = b"--- a/new.c\n+++ b/new.c\n@@ -1 +1 @@\n-int a;\n+int b;\n"
+    apply_fixes(tmp_path, [parse_fix(make), parse_fix(change)])
+    assert (tmp_path / "new.c").read_text() == "int b;\n"
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "options", [[], ["--no-prefix"], ["-C", "--find-copies-harder"]]
+)
+def test_what_git_moves_copies_makes_and_removes(
+    tmp_path: Path, options: list[str], ending: str
+) -> None:
+    """Against git itself: the tree becomes what was committed."""
+    before, after = tmp_path / "before", tmp_path / "after"
+
+    def git(*argv: str) -> bytes:
+        command = ["git", "-C", after, *argv]
+        return subprocess.run(command, check=True, capture_output=True).stdout
+
+    for root in (before, after):
+        (root / "sub").mkdir(parents=True)
+        for file in ("moved.c", "edited.c", "copied.c", "gone.c"):
+            (root / file).write_text("".join(f"{file} {n}\n" for n in range(40)))
+        (root / "empty.h").touch()
+    git("init", "-q")
+    git("add", ".")
+    tree = git("write-tree").decode().strip()
+    (after / "moved.c").rename(after / "sub/moved.c")
+    text = (after / "edited.c").read_text()
+    (after / "sub/edited.c").write_text(text.replace(" 20\n", " twenty\n"))
+    text = (after / "copied.c").read_text()
+    (after / "copy.c").write_text(text.replace(" 20\n", " twenty\n"))
+    (after / "new.h").write_text("")
+    for name in ("edited.c", "gone.c", "empty.h"):
+        (after / name).unlink()
+    git("add", "-A")
+    said = git("diff", "--cached", "-M", *options, tree)
+    raw = said.replace(b"\n", ending.encode())
+    apply_fixes(before, [parse_fix(raw)])
+    assert _texts(before) == _texts(after)
+
+
+def _texts(root: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(root)): path.read_text()
+        for path in root.rglob("*")
+        if path.is_file() and ".git" not in path.parts
+    }
+
+
+def test_a_file_that_goes_goes_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "gone.c").write_text("int gone;\nint more;\n")
+    raw = b"--- a/gone.c\n+++ /dev/null\n@@ -1 +0,0 @@\n-int gone;\n"
+    with pytest.raises(InputError, match=r"gone\.c, of which the tree has more"):
+        apply_fixes(tmp_path, [parse_fix(raw)])
+
+
+def test_lines_without_context_have_no_place(tmp_path: Path) -> None:
+    (tmp_path / "mm.c").write_text(SOURCE)
+    raw = b"--- a/mm.c\n+++ b/mm.c\n@@ -20,0 +21 @@\n+more\n"
+    with pytest.raises(InputError, match="no lines around it"):
+        apply_fixes(tmp_path, [parse_fix(raw)])
+
+
+def test_carriage_returns_of_a_patch_stay_out(tmp_path: Path) -> None:
+    raw = diff(SOURCE, SOURCE.replace("line 9\n", "nine\n")).replace(b"\n", b"\r\n")
+    assert applied(tmp_path, raw) == SOURCE.replace("line 9\n", "nine\n")
+
+
+@pytest.mark.parametrize("encoding", ["quoted-printable", "base64", "8bit"])
+def test_a_mail_is_decoded(tmp_path: Path, encoding: str) -> None:
+    fixed = SOURCE.replace("line 9\n", "line = 9; /* Monné */\n")
+    mail = EmailMessage()
+    mail["From"] = "Roger Pau Monné <roger@example.org>"
+    mail["Subject"] = (
+        "[PATCH v2] x86/mm: remove Monné's page from the list of pages, all"
+    )
+    text = "This is XSA-999.\n---\n" + diff(SOURCE, fixed).decode() + "-- \n2.39.2\n"
+    mail.set_content(text, cte=encoding)
+    fix = parse_fix(mail.as_bytes())
+    assert fix.title == "x86/mm: remove Monné's page from the list of pages, all"
+    assert fix.identifiers == ("XSA-999",)
+    (tmp_path / "mm.c").write_text(SOURCE)
+    apply_fixes(tmp_path, [fix])
+    assert (tmp_path / "mm.c").read_text() == fixed
+
+
+def test_a_mail_with_attachments_is_no_patch() -> None:
+    mail = EmailMessage()
+    mail["Subject"] = "advisory"
+    mail.set_content("See below.\n")
+    mail.add_attachment(diff(SOURCE, SOURCE + "x\n"), "application", "octet-stream")
+    with pytest.raises(InputError, match="is a mail with attachments"):
+        parse_fix(mail.as_bytes(), "advisory.eml")
+
+
+def test_a_mailbox_of_a_series_is_one_fix(tmp_path: Path) -> None:
+    middle = SOURCE.replace("line 5\n", "five\n")
+    end = middle.replace("five\n", "5\n")
+    raw = MAIL.encode() + diff(SOURCE, middle) + b"-- \n2.39.2\n\n"
+    raw += MAIL.encode() + diff(middle, end) + b"-- \n2.39.2\n\n"
+    assert applied(tmp_path, raw) == end
 
 
 def test_a_hunk_that_moved_is_reported(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ class MakeTree:
     root: Path
     format: str = "toy"
     programs: Sequence[str] = ("make",)
+    inner: Sequence[str] = ("src",)
 
     def sources(self) -> Sequence[str]:
         return sorted(p.name for p in self.root.iterdir() if p.suffix != ".o")
@@ -228,6 +229,21 @@ def test_a_fix_that_does_not_build_leaves_the_base(tree: MakeTree) -> None:
     with built(tree, fix(FIX_HEADER), settings(), events.append) as done:
         assert len(done.pairs) == 2
     assert [e.cached for e in events if isinstance(e, BaseReady)] == [True]
+
+
+def test_a_fix_that_does_not_fit_is_told_before_anything_is_built(
+    tree: MakeTree,
+) -> None:
+    events: list[Event] = []
+    stale = FIX_THREE.replace(" int three", " int four")
+    assert stale != FIX_THREE
+    with (
+        pytest.raises(InputError, match="fits nowhere"),
+        built(tree, fix(stale), settings(), events.append),
+    ):
+        pass
+    assert events == []
+    assert cache.kept_bases() == ()
 
 
 def test_a_fix_of_other_files_touches_nothing(tree: MakeTree) -> None:

@@ -47,8 +47,8 @@ PATH = click.Path(path_type=Path)
     multiple=True,
     type=PATH,
     metavar="FIX.patch",
-    help="A unified diff against the tree, as patch -p1 takes it; several make one "
-    "module, in this order. Every hunk has to match exactly.",
+    help="A unified diff against the tree, from git, diff -u or a mail; several make "
+    "one module, in this order. Every hunk has to match exactly.",
 )
 @IMAGE
 @OUTPUT

@@ -1,10 +1,10 @@
 """Applies fixes to source files, exactly or not at all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lpengine.compile.fix import FileChange, Fix, Hunk
+from lpengine.compile.fix import FileChange, Fix, Hunk, Move
 from lpengine.compile.lines import (
     ADDED,
     Line,
@@ -12,6 +12,7 @@ from lpengine.compile.lines import (
     numbered,
     with_original_numbers,
 )
+from lpengine.compile.locating import located
 from lpengine.errors import InputError
 
 
@@ -25,26 +26,54 @@ class Applied:
     notes: tuple[str, ...]
 
 
-def apply_fixes(
+@dataclass(frozen=True)
+class Fitted:
+    """Fixes that fit a tree: what its files become, None for those that go."""
+
+    contents: Mapping[str, Sequence[Line] | None]
+    strangers: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def write(self, root: Path, neutral: Callable[[str], bool]) -> Applied:
+        """Change a copy of the tree, at `root`. Where `neutral`, lines keep their
+        original numbers (lines.py)."""
+        for name, lines in self.contents.items():
+            path = root / name
+            if lines is None:
+                path.unlink(missing_ok=True)
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write = with_original_numbers if neutral(name) else joined
+            # Beside and renamed: the file may be one with another tree's.
+            beside = path.with_name(f".{path.name}.lpengine")
+            beside.write_bytes(write(lines))
+            if path.exists():
+                beside.chmod(path.stat().st_mode & 0o777)
+            beside.replace(path)
+        return Applied(tuple(sorted(self.contents)), self.strangers, self.notes)
+
+
+def fit(
     root: Path,
     fixes: Sequence[Fix],
     *,
     concerns: Callable[[str], bool] = lambda path: True,
-    neutral: Callable[[str], bool] = lambda path: False,
-) -> Applied:
-    """Apply all patches in their order to the files below `root`.
+    inner: Sequence[str] = (),
+) -> Fitted:
+    """Apply all patches in their order to the files below `root`, which stay as they
+    are.
 
-    Every hunk has to match to the byte, anywhere in its file but in order; nothing is
-    written unless all do. Files that do not concern the build are left out. Where
-    `neutral`, lines keep their original numbers (lines.py).
+    Every hunk has to match to the byte, anywhere in its file but in order. Files that
+    do not concern the build are left out. `inner` are directories in which patches
+    are made, too.
 
     Raises InputError for the first hunk that fits nowhere, or in several places.
     """
     work = _Tree(root, concerns)
     for fix in fixes:
-        for change in fix.changes:
+        for change in located(fix, work.exists, inner).changes:
             work.apply(fix, change)
-    return work.write(neutral)
+    return work.fitted()
 
 
 class _Tree:
@@ -55,8 +84,17 @@ class _Tree:
         self._strangers: dict[str, None] = {}
         self._notes: list[str] = []
 
+    def exists(self, name: str) -> bool:
+        if name in self._files:
+            return self._files[name] is not None
+        path = self._root / name
+        return path.resolve().is_relative_to(self._root.resolve()) and path.is_file()
+
+    def fitted(self) -> Fitted:
+        return Fitted(self._files, tuple(self._strangers), tuple(self._notes))
+
     def apply(self, fix: Fix, change: FileChange) -> None:
-        if not self._concerns(change.path):
+        if not any(map(self._concerns, filter(None, (change.old, change.new)))):
             self._strangers[change.path] = None
             return
         lines = self._taken(fix, change)
@@ -77,24 +115,11 @@ class _Tree:
             end = at + len(fresh)
         if change.new:
             self._files[change.new] = lines
-
-    def write(self, neutral: Callable[[str], bool]) -> Applied:
-        for name, lines in self._files.items():
-            path = self._root / name
-            if lines is None:
-                path.unlink(missing_ok=True)
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write = with_original_numbers if neutral(name) else joined
-            # Beside and renamed: the file may be one with another tree's.
-            beside = path.with_name(f".{path.name}.lpengine")
-            beside.write_bytes(write(lines))
-            if path.exists():
-                beside.chmod(path.stat().st_mode & 0o777)
-            beside.replace(path)
-        return Applied(
-            tuple(sorted(self._files)), tuple(self._strangers), tuple(self._notes)
-        )
+        elif any(line.text for line in lines):
+            raise InputError(
+                f"{fix.path}: removes {change.old}, of which the tree has more lines",
+                hint="is the patch for this tree?",
+            )
 
     def _taken(self, fix: Fix, change: FileChange) -> list[Line]:
         """The old file's lines, which is gone now if it does not stay."""
@@ -109,30 +134,28 @@ class _Tree:
         if lines is None:
             raise InputError(
                 f"{fix.path}: the tree has no {change.old}",
-                hint="is the patch for this tree, and made with a/ and b/ in front?",
+                hint="is the patch for this tree?",
             )
-        if change.new != change.old:
+        if change.new != change.old and change.move is not Move.COPIED:
             self._files[change.old] = None
         return lines
 
     def _read(self, name: str) -> list[Line] | None:
-        if name not in self._files:
-            path = self._root / name
-            inside = path.resolve().is_relative_to(self._root.resolve())
-            if not inside or not path.is_file():
-                return None
-            return numbered(path.read_bytes())
-        lines = self._files[name]
-        return None if lines is None else list(lines)
+        if not self.exists(name):
+            return None
+        lines = self._files.get(name)
+        if lines is None:
+            return numbered((self._root / name).read_bytes())
+        return list(lines)
 
 
 def _place(lines: Sequence[Line], hunk: Hunk, wanted: int, first: int) -> int | None:
     """Where the hunk's old lines are: at the place it says, else at the only other
     one behind the hunk before it."""
+    if not hunk.old:
+        return wanted if not any(line.text for line in lines) else None
     if _matches(lines, hunk, wanted) and wanted >= first:
         return wanted
-    if not hunk.old:
-        return None
     ends = len(lines) - len(hunk.old) + 1
     found = [at for at in range(first, ends) if _matches(lines, hunk, at)]
     return found[0] if len(found) == 1 else None
@@ -167,7 +190,12 @@ def _misfit(
     there = Hunk(hunk.start, tuple(b" " + line for line in new))
     applied = _place(lines, there, hunk.start - 1, 0) is not None
     where = f"{fix.path}: the hunk for {change.old}:{hunk.start}"
-    if applied and hunk.old:
+    if not hunk.old:
+        return InputError(
+            f"{where} has no lines around it that tell its place",
+            hint="make the patch with three lines of context, as git diff does",
+        )
+    if applied:
         return InputError(
             f"{where} is in the tree already", hint="leave this patch out"
         )

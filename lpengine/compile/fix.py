@@ -3,8 +3,10 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
+from lpengine.compile.mail import decoded, header_text
 from lpengine.errors import InputError, NotFoundError, NotPermittedError
 
 _LARGEST = 16 << 20
@@ -17,6 +19,8 @@ _FIRST_LINE = re.compile(r"^    (\S.*)", re.MULTILINE)
 _TAGS = re.compile(r"^(?:\s*\[[^]]*\])+\s*")
 _IDENTIFIERS = re.compile(r"\b(?:XSA-\d+|CVE-\d{4}-\d{4,})\b")
 _NOWHERE = b"/dev/null"
+# What git says of a file above its lines (git-diff, "extended header lines").
+_EXTENDED = re.compile(rb"((?:rename|copy) (?:from|to)|(?:new|deleted) file mode) (.+)")
 
 
 @dataclass(frozen=True)
@@ -32,14 +36,24 @@ class Hunk:
         return tuple(line[1:] for line in self.lines if line[:1] != b"+")
 
 
+class Move(StrEnum):
+    """What becomes of a file under its old name, where the new one is another."""
+
+    NONE = "none"
+    RENAMED = "renamed"
+    COPIED = "copied"
+
+
 @dataclass(frozen=True)
 class FileChange:
     """What a fix does to one file; `old` or `new` is "" for one that comes or goes.
-    Paths are relative to the tree."""
+    Names are as the patch has them, which file of a tree that is says locating.py.
+    Without a move two names mean one file, whichever there is."""
 
     old: str
     new: str
     hunks: tuple[Hunk, ...]
+    move: Move = Move.NONE
 
     @property
     def path(self) -> str:
@@ -75,6 +89,7 @@ def open_fix(path: Path) -> Fix:
 
 def parse_fix(raw: bytes, path: str = "<memory>") -> Fix:
     """A patch that is in memory already; `path` is what errors call it."""
+    raw = decoded(raw, path)
     changes = tuple(_Parser(raw, path).changes())
     if not changes:
         raise InputError(
@@ -84,7 +99,7 @@ def parse_fix(raw: bytes, path: str = "<memory>") -> Fix:
     said = raw[: begins if begins >= 0 else 0].decode(errors="replace")
     commit = _COMMIT.search(said)
     subject = _SUBJECT.search(said) or _FIRST_LINE.search(said)
-    title = " ".join(subject[1].split()) if subject else ""
+    title = header_text(subject[1]) if subject else ""
     return Fix(
         path,
         changes,
@@ -101,21 +116,20 @@ class _Parser:
         self._at = 0
 
     def changes(self) -> Iterator[FileChange]:
-        renamed: dict[bytes, bytes] = {}
+        told: dict[bytes, bytes] = {}
         while self._at < len(self._lines):
-            line = self._line()
+            line = self._line().rstrip(b"\r")
             if line.startswith(b"diff --git "):
-                yield from self._renaming(renamed)
-                renamed = {}
-            elif line.startswith((b"rename from ", b"rename to ")):
-                kind, _, name = line.partition(b"rename ")[2].partition(b" ")
-                renamed[kind] = name
+                yield from self._without_hunks(told)
+                told = {b"diff --git": line.removeprefix(b"diff --git ")}
+            elif extended := _EXTENDED.match(line):
+                told[extended[1]] = extended[2]
             elif line.startswith((b"GIT binary patch", b"Binary files ")):
                 raise self._fail("changes a binary file, which is no source")
             elif line.startswith(b"--- ") and self._peek().startswith(b"+++ "):
-                renamed = {}
-                yield self._file(line)
-        yield from self._renaming(renamed)
+                yield self._file(line, _move(told))
+                told = {}
+        yield from self._without_hunks(told)
 
     def _line(self) -> bytes:
         self._at += 1
@@ -124,14 +138,27 @@ class _Parser:
     def _peek(self) -> bytes:
         return self._lines[self._at] if self._at < len(self._lines) else b""
 
-    def _renaming(self, names: dict[bytes, bytes]) -> Iterator[FileChange]:
-        """A file that only moved."""
-        if len(names) == 2:
-            yield FileChange(
-                self._inside(names[b"from"]), self._inside(names[b"to"]), ()
-            )
+    def _without_hunks(self, told: dict[bytes, bytes]) -> Iterator[FileChange]:
+        """What git says of a file whose lines stay as they are, if it has any."""
+        names = told.get(b"diff --git", b"")
+        half = len(names) // 2
+        move = _move(told)
+        if move is not Move.NONE:
+            old, new = self._moved(told, names)
+            yield FileChange(old, new, (), move)
+        elif b"new file mode" in told:
+            yield FileChange("", self._inside(names[half + 1 :]), ())
+        elif b"deleted file mode" in told:
+            yield FileChange(self._inside(names[:half]), "", ())
 
-    def _file(self, first: bytes) -> FileChange:
+    def _moved(self, told: dict[bytes, bytes], names: bytes) -> tuple[str, str]:
+        """git says these names without what it puts in front of others."""
+        old, new = (told.get(each, b"") for each in _moves_of(told))
+        prefixed = names != old + b" " + new
+        a, b = (b"a/", b"b/") if prefixed else (b"", b"")
+        return self._inside(a + old), self._inside(b + new)
+
+    def _file(self, first: bytes, move: Move) -> FileChange:
         old, new = self._name(first), self._name(self._line())
         hunks = []
         while match := _HUNK.match(self._peek()):
@@ -139,7 +166,7 @@ class _Parser:
             hunks.append(self._hunk(match))
         if not hunks:
             raise self._fail(f"has no hunk for {new or old}")
-        return FileChange(old, new, tuple(hunks))
+        return FileChange(old, new, tuple(hunks), move)
 
     def _hunk(self, match: re.Match[bytes]) -> Hunk:
         old, new = int(match[2] or 1), int(match[4] or 1)
@@ -166,24 +193,33 @@ class _Parser:
         return self._at < len(self._lines)
 
     def _name(self, line: bytes) -> str:
-        """As patch -p1: without what diff and git put in front."""
         name = _TIMESTAMP.sub(b"", line[4:]).rstrip(b"\r\t ")
-        if name == _NOWHERE:
-            return ""
-        return self._inside(name.partition(b"/")[2])
+        return "" if name == _NOWHERE else self._inside(name)
 
     def _inside(self, raw: bytes) -> str:
         name = raw.decode(errors="replace")
         parts = name.split("/")
-        if not name or name.startswith("/") or ".." in parts or "\0" in name:
+        absolute = name.startswith("/") or name.partition("/")[2].startswith("/")
+        if not name or absolute or ".." in parts or "\0" in name:
             raise self._fail(
                 f"names the file {name!a}, which is outside of a tree",
-                hint="paths begin with one directory, as in a/common/domain.c",
+                hint="paths are relative, as in a/common/domain.c",
             )
         return "/".join(part for part in parts if part not in ("", "."))
 
     def _fail(self, what: str, hint: str = "") -> InputError:
         return InputError(f"{self._path}: line {self._at}: {what}", hint=hint)
+
+
+def _move(told: dict[bytes, bytes]) -> Move:
+    if b"rename from" in told:
+        return Move.RENAMED
+    return Move.COPIED if b"copy from" in told else Move.NONE
+
+
+def _moves_of(told: dict[bytes, bytes]) -> tuple[bytes, bytes]:
+    verb = b"rename" if b"rename from" in told else b"copy"
+    return verb + b" from", verb + b" to"
 
 
 def described(fixes: Sequence[Fix]) -> tuple[tuple[str, str], ...]:

@@ -63,6 +63,7 @@ class LinuxTree:
     most_objects: int = 150
     format: str = "linux"
     programs: Sequence[str] = ("make", "flex", "bison", "bc", "ld", "grep")
+    inner: Sequence[str] = ()
 
     @staticmethod
     def is_at(root: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lpengine.command import package_of, run
 from lpengine.compile import cache
-from lpengine.compile.applying import Applied, apply_fixes
+from lpengine.compile.applying import Applied, fit
 from lpengine.compile.digests import digests
 from lpengine.compile.events import (
     BaseBegun,
@@ -58,12 +58,12 @@ def built(
     require(tree.programs)
     settings = _configured(tree, settings)
     names = tree.sources()
+    # Before the base is built, which takes minutes.
+    fitted = fit(tree.root, fixes, concerns=tree.concerns, inner=tree.inner)
     with cache.slot(base_key(tree, names, settings), f"building {tree.root}") as slot:
         _make_base(tree, names, settings, slot, notify)
         tree.copy(slot.base, slot.work)
-        applied = apply_fixes(
-            slot.work, fixes, concerns=tree.concerns, neutral=tree.keeps_numbers
-        )
+        applied = fitted.write(slot.work, tree.keeps_numbers)
         notify(FixBegun(applied.files))
         begun = time.monotonic()
         pairs = tuple(

@@ -61,6 +61,10 @@ class Tree(Protocol):
     def programs(self) -> Sequence[str]:
         """What has to be installed besides the compiler."""
 
+    @property
+    def inner(self) -> Sequence[str]:
+        """Directories below the root in which patches are made too."""
+
     def sources(self) -> Sequence[str]:
         """The files that a build reads, relative to the root, sorted; no products
         of an earlier build."""

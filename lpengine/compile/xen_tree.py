@@ -49,6 +49,7 @@ class XenTree:
     root: Path
     format: str = "xen"
     programs: Sequence[str] = ("make", "flex", "bison", "python3", "ld")
+    inner: Sequence[str] = ("xen",)
 
     @staticmethod
     def is_at(root: Path) -> bool:
