@@ -126,6 +126,7 @@ def test_it_is_said_for_all_where_nothing_has_to_be_done(
         ("[{}]", "missing required field"),
         ('[{"name":"p","hosts":[],"live_patchin":false}]', "[0].live_patchin is not"),
         ("[", "not a state of pools"),
+        ("[" * 100_000, "recursion"),
     ],
 )
 def test_a_state_that_is_none(

@@ -102,6 +102,9 @@ def test_the_whole_planner_can_be_asked() -> None:
     [
         (b"{", "truncated"),
         (b"[]", "object"),
+        (b"[" * 100_000, "object"),
+        (b'{"updates": ' + b"[" * 100_000, "recursion"),
+        (b"\xff", "malformed"),
         (b"{}", "needs 'updates'"),
         (b'{"updates": [], "fleet": [], "x": 1}', "takes no 'x'"),
         (b'{"updates": [{}], "fleet": []}', "missing required field `id`"),

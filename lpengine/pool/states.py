@@ -34,7 +34,7 @@ def read_states(path: Path) -> tuple[PoolState, ...]:
     try:
         document = msgspec.json.decode(raw, type=_Document)
         return convert(document.pools, tuple[PoolState, ...], "pools")
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not a state of pools: {error}",
             hint="lpengine pool plan --observed FILE writes one",

@@ -258,7 +258,7 @@ def ask(name: str, arguments: bytes) -> bytes:
     try:
         raw = msgspec.json.decode(arguments, type=dict[str, Any])
         answer = rule.function(**dict(converted(rule, raw)))
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         hint = f"lpengine rule {name} says what it takes"
         raise InputError(f"{name}: {error}", hint=hint) from None
     return wire.encode(answer)
@@ -275,7 +275,7 @@ def question(text: bytes) -> Question:
     """Raises InputError for anything else."""
     try:
         return msgspec.json.decode(text, type=Question)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         hint = 'write {"rule": NAME, "arguments": {...}}'
         raise InputError(f"no question: {error}", hint=hint) from None
 
