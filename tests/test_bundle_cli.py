@@ -260,6 +260,7 @@ WRONG = [
     ("id = ", "idd = ", "unknown field `idd`"),
     ('"LPU-1"', '"LPU 1"', "id: not a name without blanks"),
     ("[[files]]", "[[files]", "not TOML"),
+    ("id = ", f"x = {'[' * 10_000}\nid = ", "not TOML: maximum recursion"),
     ("13:00:00+01:00", "13:00:00", "issued: without a time zone"),
     ('component = "xen"', 'component = "zen"', "livepatches[0].component: not xen"),
     ('component = "xen"', 'component = "kernel"', "for xen, not for linux"),

@@ -92,6 +92,7 @@ HOST = '[pools.p.hosts]\na = "local"\n'
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("x = " + "[" * 10_000, "pool.toml: maximum recursion"),
         ("[pools.p", "pool.toml: "),
         ("", "1: the file: .*pools"),
         ("[pools]\n", "1: pools: there is no pool"),

@@ -29,5 +29,5 @@ def load(path: Path, kind: type[T]) -> T:
         raise InputError(f"{path}: {error}") from None
     try:
         return msgspec.convert(tomllib.loads(text), kind)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, RecursionError) as error:
         raise InputError(f"{path}: {error}") from None

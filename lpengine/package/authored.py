@@ -109,7 +109,7 @@ def read_authored(path: Path) -> tuple[Update, dict[str, Path]]:
     try:
         data = tomllib.loads(read_small(path, _LARGEST_TEXT).decode())
         return _Author(path.parent).update(convert(data, Authored))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not TOML: {error}") from None
     except Malformed as error:
         where = f"{error.where.removeprefix('.')}: " if error.where else ""

@@ -164,7 +164,7 @@ def parse_fleet(raw: bytes, path: Path) -> Fleet:
     try:
         text = raw.decode()
         found = tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise InputError(f"{path}: {error}") from None
     return _Reader(path, text).fleet(found)
 

@@ -34,7 +34,7 @@ class SavedPlan(msgspec.Struct):
     def read(path: Path) -> "SavedPlan":
         try:
             found = msgspec.json.decode(read_small(path, _LARGEST), type=SavedPlan)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise not_a_plan(path, str(error)) from None
         if found.schema != _SCHEMA:
             raise not_a_plan(path, f"its schema is {found.schema!r}")
