@@ -184,6 +184,7 @@ class Site:
             self.open,
             self.install,
             poll=0.01,
+            by_engine=False,
             cancelled=cancelled or threading.Event(),
         )
         return roll_out(context, observed, plan, resolve=resolve, put_away=put_away)

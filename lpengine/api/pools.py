@@ -88,7 +88,7 @@ def plan_pools(
     modes = {one.config.name: mode or one.config.mode for one in observed}
     pools = tuple(one.state for one in observed)
     plan, policies = decided(updates, pools, policy, wanted, modes)
-    planned = PlannedFleet(plan, updates, silence(observed))
+    planned = PlannedFleet(plan, updates, silence(observed), without_engine(observed))
     return Draft(planned, paths(bundles), observed, policies)
 
 
@@ -258,6 +258,15 @@ def silence_in(pools: Sequence[PoolState]) -> dict[str, str]:
         for host in pool.hosts
         if not host.live
     }
+
+
+def without_engine(observed: Sequence[Observed]) -> tuple[str, ...]:
+    return tuple(
+        f"{one.config.name}/{host.name}"
+        for one in observed
+        for host in one.config.hosts
+        if one.lacks_engine(host.name)
+    )
 
 
 def silence(observed: Sequence[Observed]) -> dict[str, str]:

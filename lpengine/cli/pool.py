@@ -260,7 +260,7 @@ def show_plan(planned: PlannedFleet) -> None:
         show(["", text.pool_line(pool)])
         rows = text.plan_rows(pool, planned.silent)
         show_table(text.headings(pool), rows)
-        show(text.problems(pool, planned.silent))
+        show(text.problems(pool, planned.silent, planned.without_engine))
     show(["", text.verdict_line(planned)])
 
 

@@ -26,7 +26,8 @@ class Cancelled(LpengineError):
 class Context:
     """`bundles` are the files of the `updates`, `policies` go by pool. `cancelled` is
     set by whoever wants the run to stop after what it is doing; `poll` is how many
-    seconds lie between two looks at something that is waited for."""
+    seconds lie between two looks at something that is waited for. `by_engine`: hosts
+    need an lpengine of their own to be updated."""
 
     updates: tuple[Update, ...]
     bundles: tuple[Path, ...]
@@ -36,6 +37,7 @@ class Context:
     opener: Opener
     install: Installer
     poll: float = 2.0
+    by_engine: bool = True
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     @property

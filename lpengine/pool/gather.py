@@ -18,6 +18,7 @@ from lpengine.targets.host.xapi import Xapi
 
 # How many hosts are looked at at once: each has an ssh of its own here.
 AT_ONCE = 32
+NO_ENGINE = "LP-ENV-612"
 
 Opener = Callable[[str], Host]
 
@@ -35,6 +36,11 @@ class Observed:
     managed: ManagedPool | None = None
     mute: LpengineError | None = None
     hosts: Mapping[str, Host] = field(default_factory=dict)
+
+    def lacks_engine(self, host: str) -> bool:
+        """Whether it was seen to have no lpengine of its own."""
+        seen = self.seen.get(host)
+        return seen is not None and seen.left is None
 
 
 # A host that could be opened, and what was seen or what went wrong.

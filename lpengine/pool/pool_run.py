@@ -6,12 +6,13 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 
 from lpengine.errors import LpengineError, RefusedError, StuckError
+from lpengine.planner.catalogue import CATALOGUE
 from lpengine.planner.plan import Verdict
 from lpengine.planner.updates.decide import decide_pool
 from lpengine.planner.updates.plan import Fix, HostPlan, PoolPlan, Precheck
 from lpengine.pool.acting import Hands
 from lpengine.pool.context import Cancelled, Context
-from lpengine.pool.gather import Observed, gather
+from lpengine.pool.gather import NO_ENGINE, Observed, gather
 from lpengine.pool.host_run import HostRun, ended, said
 from lpengine.pool.outcome import HostOutcome, Phase, PoolEnded, PoolOutcome, Status
 from lpengine.pool.record import Kind, Line
@@ -72,6 +73,7 @@ class PoolRun:
             return Status.NOTHING
         if self._plan.verdict is Verdict.REFUSED:
             self._make_ready()
+        self._check_engines()
         for plan in self._plan.hosts:
             self._hosts[plan.host] = outcome = self._host(plan)
             if outcome.error is not None:
@@ -87,6 +89,20 @@ class PoolRun:
         outcome = run.carry_out()
         self._observed = run.observed
         return outcome
+
+    def _check_engines(self) -> None:
+        """Before any host is emptied or updated: a pool is not left half way."""
+        missing = [
+            plan.host
+            for plan in self._plan.hosts
+            if plan.verdict is Verdict.READY and self._observed.lacks_engine(plan.host)
+        ]
+        if missing and self._context.by_engine:
+            raise RefusedError(
+                f"{', '.join(missing)}: there is no lpengine ({NO_ENGINE})",
+                codes=[NO_ENGINE],
+                hint=CATALOGUE[NO_ENGINE].remedy,
+            )
 
     def _make_ready(self) -> None:
         """Only where all problems can be resolved is any of them, as in XenCenter.

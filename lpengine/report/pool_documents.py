@@ -106,13 +106,15 @@ class PlannedUpdateRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class PoolPlanDocument(Document, frozen=True, kw_only=True):
     """lpengine/pool-plan/1. `verdict` is ready, nothing or refused (by all pools);
-    `silent` says why hosts could not be looked at, by "POOL/HOST"."""
+    `silent` says why hosts could not be looked at, by "POOL/HOST", and those in
+    `without_engine` have no lpengine to update them."""
 
     verdict: str
     no_action_required: bool
     updates: list[PlannedUpdateRow]
     pools: list[PoolPlanRow]
     silent: dict[str, str]
+    without_engine: list[str]
 
 
 class HostOutcomeRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,7 +33,8 @@ def plan_document(planned: PlannedFleet) -> d.PoolPlanDocument:
         no_action_required=planned.plan.no_action_required,
         updates=[update_row(one) for one in planned.updates],
         pools=[pool_row(one) for one in planned.plan.pools],
-        silent={where: why for where, why in planned.silent.items()},
+        silent=dict(planned.silent),
+        without_engine=list(planned.without_engine),
     )
 
 

@@ -1,8 +1,9 @@
 """Plans, outcomes and states of pools as lines and rows for people."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from lpengine.package.model import Level, Task, Update
+from lpengine.planner.catalogue import CATALOGUE
 from lpengine.planner.findings import Finding
 from lpengine.planner.plan import Verdict
 from lpengine.planner.updates.plan import (
@@ -17,6 +18,7 @@ from lpengine.planner.updates.plan import (
     Precheck,
 )
 from lpengine.planner.updates.update_mode import NO_ACTION, called, said
+from lpengine.pool.gather import NO_ENGINE
 from lpengine.pool.outcome import FleetOutcome, HostOutcome, PoolOutcome, Status
 from lpengine.report.pool_documents import HostStatusRow, PoolStatusRow
 from lpengine.report.table import counted, printable
@@ -127,7 +129,9 @@ def task_cell(host: HostPlan) -> str:
     return said(host)
 
 
-def problem_lines(pool: PoolPlan, silent: Mapping[str, str]) -> Iterator[str]:
+def problem_lines(
+    pool: PoolPlan, silent: Mapping[str, str], without_engine: Collection[str]
+) -> Iterator[str]:
     """What is to be said below the table, each thing once, with whom it is about and
     its remedy."""
     about: dict[tuple[str, str], list[str]] = {}
@@ -135,8 +139,12 @@ def problem_lines(pool: PoolPlan, silent: Mapping[str, str]) -> Iterator[str]:
         if (said_of := check_text(pool.pool, check)) is not None:
             about.setdefault(said_of, []).append(pool.pool)
     for host in pool.hosts:
-        why = silent.get(f"{pool.pool}/{host.host}")
-        for each in told_of(host) if why is None else [(f"does not answer: {why}", "")]:
+        place = f"{pool.pool}/{host.host}"
+        why = silent.get(place)
+        told = [*told_of(host)] if why is None else [(f"does not answer: {why}", "")]
+        if why is None and place in without_engine:
+            told += engine_missing(host)
+        for each in told:
             about.setdefault(each, []).append(host.host)
     for (what, remedy), where in about.items():
         yield printable(f"{', '.join(where)}  {what}")
@@ -152,9 +160,18 @@ def told_of(host: HostPlan) -> Iterator[tuple[str, str]]:
             yield each
 
 
-def problems(pool: PoolPlan, silent: Mapping[str, str]) -> list[str]:
+def engine_missing(host: HostPlan) -> Iterator[tuple[str, str]]:
+    if host.verdict is Verdict.READY:
+        code = CATALOGUE[NO_ENGINE]
+        what = f"{code.code} {code.name}   it can be planned for, but not updated"
+        yield what, f"Remedy: {code.remedy}.   lpengine explain {code.code}"
+
+
+def problems(
+    pool: PoolPlan, silent: Mapping[str, str], without_engine: Collection[str] = ()
+) -> list[str]:
     """The same with an empty line before, if there is anything."""
-    lines = list(problem_lines(pool, silent))
+    lines = list(problem_lines(pool, silent, without_engine))
     return ["", *lines] if lines else []
 
 

@@ -147,11 +147,12 @@ class Verified:
 @dataclass(frozen=True)
 class PlannedFleet:
     """A plan for pools. `silent` says why a host could not be looked at, by
-    "POOL/HOST"."""
+    "POOL/HOST"; `without_engine` are those that have no lpengine."""
 
     plan: FleetPlan
     updates: tuple[Verified, ...]
     silent: Mapping[str, str]
+    without_engine: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

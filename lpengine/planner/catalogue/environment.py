@@ -137,4 +137,16 @@ CODES = (
         "be put on; once one is on, the kernel does not let it be switched off.",
         retryable=True,
     ),
+    Code(
+        "LP-ENV-612",
+        "ENGINE_MISSING",
+        summary="The host has no lpengine.",
+        detection="It is asked for its state through its own command line.",
+        remedy="install lpengine on the host",
+        guidance=Guidance.NONE,
+        source="lpengine: hosts of a pool are updated by their own",
+        text="A host can be looked at and planned for from outside, by what its own "
+        "programs print. Files and live patches are put on by the lpengine of the host "
+        "itself, which keeps a journal there and can end after a crash what it began.",
+    ),
 )
