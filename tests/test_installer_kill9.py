@@ -133,13 +133,13 @@ def sweep_boot(
 def test_install_killed_anywhere(
     emulated_host: EmulatedHost, workshop: Workshop, tmp_path: Path
 ) -> None:
-    sweep_install(emulated_host, workshop, tmp_path, 501)
+    sweep_install(emulated_host, workshop, tmp_path, 907)
 
 
 def test_uninstall_killed_anywhere(
     emulated_host: EmulatedHost, workshop: Workshop, tmp_path: Path
 ) -> None:
-    sweep_uninstall(emulated_host, workshop, tmp_path, 401)
+    sweep_uninstall(emulated_host, workshop, tmp_path, 709)
 
 
 @pytest.mark.slow
