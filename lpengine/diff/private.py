@@ -2,9 +2,9 @@
 
 from functools import cached_property
 
-from lpengine.diff.match import referrers
-from lpengine.diff.names import is_text
-from lpengine.diff.references import References
+from lpengine.diff.match import family, referrers
+from lpengine.diff.names import is_text, stem
+from lpengine.diff.references import Reference, References
 from lpengine.diff.units import Role, Unit
 
 
@@ -35,10 +35,24 @@ class Privacy:
     def _is_known_elsewhere(self, unit: Unit) -> bool:
         """Tables of functions are registered, and data that point to a constant keep
         doing so."""
-        if any(each.unit and each.unit.is_code for each in self._references.of(unit)):
+        users = self._referrers.get(unit.number, ())
+        if any(not each.is_code for each in users):
             return True
-        return any(not each.is_code for each in self._referrers.get(unit.number, ()))
+        families = {family(each) for each in users}
+        return any(
+            each.unit and each.unit.is_code and not _is_label(each, families)
+            for each in self._references.of(unit)
+        )
 
     @cached_property
     def _referrers(self) -> dict[int, list[Unit]]:
         return referrers(self._references)
+
+
+def _is_label(reference: Reference, families: set[str]) -> bool:
+    """Whether a field leads into a function whose own table it is: what computed
+    gotos go to."""
+    unit = reference.unit
+    if unit is None or family(unit) not in families:
+        return False
+    return reference.place != unit.entry or stem(unit.name).is_cold

@@ -44,7 +44,7 @@ def _boot_pair(case: Case, pair: Pair) -> Found:
         yield codes.boot_only(
             name,
             "boot-code",
-            f"{name} in {section} has run and is gone: {pair.differing.what}",
+            f"{name} in {section} does not run again: {pair.differing.what}",
         )
 
 
