@@ -357,6 +357,21 @@ def test_of_many_objects_only_those_that_use_what_changed_are_compiled(
     build(wide, HEADER_FIX, check, most=2)
 
 
+def test_an_object_whose_headers_only_its_build_makes_is_compiled(wide: Path) -> None:
+    text = '#include <linux/one.h>\n#include "made.h"\nint more = MADE;\n'
+    (wide / "fs/more0.c").write_text(text)
+    with (wide / "Makefile").open("a") as makefile:
+        makefile.write("fs/more0.o: fs/made.h\n")
+        makefile.write("fs/made.h:\n\techo '#define MADE 7' > $@\n")
+
+    def check(done: SourceBuild) -> None:
+        assert [each.name for each in done.pairs] == [
+            *("fs/ext/super.o", "fs/more0.o", "fs/open.o"),
+        ]
+
+    build(wide, HEADER_FIX, check)
+
+
 @pytest.mark.parametrize(
     ("most", "message"), [(1, "8 objects include it, .*the 5"), (2, "3 objects use")]
 )

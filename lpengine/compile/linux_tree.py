@@ -8,6 +8,7 @@ import fnmatch
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,11 +136,16 @@ class LinuxTree:
             flags = f"{_FLAGS} -I{_HEADERS} -fdebug-prefix-map={copy}=."
             self._make(copy, [*_PREPARED, *goals], settings, notify, flags)
 
+        def preprocess(copy: Path, goals: Sequence[str]) -> None:
+            # Some headers are only generated when their objects are made.
+            with suppress(InputError):
+                compile_in(copy, ["-k", *goals])
+
         compiler = settings.toolchain.compiler
         entries = touched_objects(base, applied.files, compiler)
         if len(entries) > _FEW and any(each.endswith(".h") for each in applied.files):
             self._require_at_most(_PREPROCESSED, entries, applied.files, "include")
-            entries = using(base, work, entries, compile_in)
+            entries = using(base, work, entries, preprocess)
         self._require_at_most(1, entries, applied.files, "use")
         targets = sorted({each.target for each in entries})
         if targets:

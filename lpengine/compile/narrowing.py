@@ -17,33 +17,32 @@ def using(
     base: Path, work: Path, entries: Sequence[Entry], preprocess: Preprocess
 ) -> tuple[Entry, ...]:
     """Those objects that may differ between two copies of a tree. `preprocess` makes
-    goals such as "fs/open.i" in a copy."""
+    goals such as "fs/open.i" in a copy, or fails to: what is not made may differ."""
     kept: list[Entry] = []
     waiting = iter(entries)
     while batch := list(islice(waiting, _BATCH)):
-        sources = [each for each in batch if (base / _source(each)).is_file()]
-        plain = {each: _goal(each) for each in sources}
-        goals = sorted(set(plain.values()))
+        goals = sorted({_goal(each) for each in batch if _is_c(base, each)})
         for copy in (base, work):
             preprocess(copy, goals)
-        changed = {goal for goal in goals if _differ(base / goal, work / goal)}
-        kept += [each for each in batch if each not in plain or plain[each] in changed]
-        for each in _made(base, work, goals):
-            each.unlink()
+        same = {goal for goal in goals if _is_same(base / goal, work / goal)}
+        kept += [each for each in batch if _goal(each) not in same]
+        for made in _made(base, work, goals):
+            made.unlink(missing_ok=True)
     return tuple(kept)
 
 
-def _source(entry: Entry) -> str:
+def _is_c(base: Path, entry: Entry) -> bool:
     """Of assembly there is no preprocessed form to be had."""
-    return entry.path.removesuffix(".o") + ".c"
+    return (base / entry.path).with_suffix(".c").is_file()
 
 
 def _goal(entry: Entry) -> str:
     return entry.target.removesuffix(".o") + ".i"
 
 
-def _differ(before: Path, after: Path) -> bool:
-    return matters(before.read_bytes(), after.read_bytes())
+def _is_same(before: Path, after: Path) -> bool:
+    made = before.is_file() and after.is_file()
+    return made and not matters(before.read_bytes(), after.read_bytes())
 
 
 def _made(base: Path, work: Path, goals: Sequence[str]) -> Iterator[Path]:
