@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from lpengine.command import run
-from lpengine.elf import Image, open_image
+from lpengine.elf import open_image
+from lpengine.elf.comment import compilers
 from lpengine.errors import InputError
 
 
@@ -37,7 +38,7 @@ class Toolchain:
         with tempfile.TemporaryDirectory(prefix="lpengine-") as scratch:
             output = Path(scratch) / "empty.o"
             run([self.compiler, "-c", "-x", "c", "/dev/null", "-o", str(output)])
-            found = signatures(open_image(output))
+            found = compilers(open_image(output))
         if not found:
             raise InputError(f"{self.compiler}: its objects do not say who made them")
         return found[0]
@@ -45,14 +46,6 @@ class Toolchain:
     @property
     def is_clang(self) -> bool:
         return "clang" in self.description
-
-
-def signatures(image: Image) -> tuple[str, ...]:
-    """The compilers that an object or a linked image names in .comment."""
-    section = image.section(".comment")
-    data = image.section_data(section) if section else b""
-    texts = (text.decode(errors="replace") for text in data.split(b"\0") if text)
-    return tuple(dict.fromkeys(texts))
 
 
 def _first_line(argv: list[str]) -> str:

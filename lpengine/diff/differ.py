@@ -23,7 +23,7 @@ from lpengine.diff.linemap import LineMap
 from lpengine.diff.listing import code_of, first_row
 from lpengine.diff.object import ObjectFile
 from lpengine.diff.redirects import has_endbr, has_ftrace_site, redirects_of
-from lpengine.diff.rules import boot, data, meaning, shape, symbols, tables
+from lpengine.diff.rules import boot, data, meaning, origin, shape, symbols, tables
 from lpengine.diff.rules.finding import Case, Found
 from lpengine.diff.sections import SectionKind
 from lpengine.diff.system import system_of
@@ -31,6 +31,8 @@ from lpengine.diff.units import Unit
 from lpengine.elf import Image
 
 _RULES: tuple[Callable[[Case], Found], ...] = (
+    origin.intermediate,
+    origin.compiler,
     boot.boot_code,
     boot.only_called_at_boot,
     data.changed_data,

@@ -11,6 +11,9 @@ from lpengine.elf.constants import ET_REL
 from lpengine.errors import ElfError, NotFoundError, NotPermittedError
 
 _ELF_64 = b"\x7fELF\x02"
+_ELF = b"\x7fELF"
+# Bare, and in its wrapper (llvm/BitstreamWriter.h, "Bitcode Wrapper Format").
+_BITCODE = (b"BC\xc0\xde", b"\xde\xc0\x17\x0b")
 _ARCHIVES = (b"!<arch>\n", b"!<thin>\n")
 # Xen links X.init.o, a copy of X.o in which everything is boot code
 # (xen/Rules.mk, cmd_obj_init_o).
@@ -122,6 +125,17 @@ def _stems_below(names: set[str], directory: str) -> set[str]:
 def is_object(data: bytes) -> bool:
     """Whether this looks like an object for the machine in question."""
     return data.startswith(_ELF_64)
+
+
+def what_else(data: bytes) -> str:
+    """What a file is that is no such object."""
+    if data.startswith(_ARCHIVES):
+        return "is an archive, not one object"
+    if data.startswith(_BITCODE):
+        return "holds LLVM's intermediate code (-flto), no machine code"
+    if data.startswith(_ELF):
+        return "is no 64-bit x86 object"
+    return "is no object file"
 
 
 def _file(path: Path) -> Path:

@@ -20,7 +20,7 @@ from lpengine.diff.changes import (
 )
 from lpengine.diff.differ import Options, diff_images
 from lpengine.diff.fanout import Inlined, fan_out, inlined_in
-from lpengine.diff.pairing import FilePair, is_object
+from lpengine.diff.pairing import FilePair, is_object, what_else
 from lpengine.elf import Image
 from lpengine.elf.constants import STT_FUNC
 
@@ -235,8 +235,10 @@ def _users(image: Image, name: str) -> Iterator[str]:
 
 
 def _not_comparable(pair: FilePair) -> ObjectChanges:
-    missing = pair.original is None or pair.patched is None
-    what = "exists in one build only" if missing else "is not a 64-bit x86 object"
+    if pair.original is None or pair.patched is None:
+        what = "exists in one build only"
+    else:
+        what = what_else(pair.before if not is_object(pair.before) else pair.after)
     refusal = Refusal(
         codes.NOT_COMPARABLE,
         "not-comparable",

@@ -8,12 +8,14 @@ from lpengine.diff.examine import Pair
 from lpengine.diff.object import ObjectFile
 from lpengine.diff.redirects import function_size, has_ftrace_site, room_needed
 from lpengine.diff.rules.finding import Case, Found
+from lpengine.diff.rules.origin import is_stripped
 from lpengine.diff.sections import SectionKind
 from lpengine.diff.units import Role, Unit
 
 # Mapped where a payload is not, or run before there is anything to call.
 _ENTRY = (".text.entry", ".entry.text", ".text.kexec", ".text..__x86", ".text.header")
 _REMEDY = "assembly has no redirectable functions here: boot the fixed build"
+_STRIPPED = "give both objects as the compiler left them: local symbols were stripped"
 
 
 def too_short(case: Case) -> Found:
@@ -68,15 +70,19 @@ def assembly(case: Case) -> Found:
 
 
 def _nameless_code(case: Case) -> Found:
-    before = _nameless(case.examination.old_object)
-    after = _nameless(case.examination.new_object)
+    old, new = case.examination.old_object, case.examination.new_object
+    before, after = _nameless(old), _nameless(new)
+    pieces: Counter[str] = Counter()
     for (section, _), count in ((before - after) | (after - before)).items():
+        pieces[section] += count
+    stripped = is_stripped(old) or is_stripped(new)
+    for section, count in pieces.items():
         yield Refusal(
             codes.ASSEMBLY_CHANGED,
-            "assembly",
+            "stripped" if stripped else "assembly",
             section,
             f"code without a symbol in {section} changed ({count} pieces)",
-            _REMEDY,
+            _STRIPPED if stripped else _REMEDY,
         )
 
 

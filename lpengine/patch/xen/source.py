@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from lpengine.compile.source import SourceBuild
-from lpengine.compile.toolchain import signatures
 from lpengine.compile.tree import Settings
 from lpengine.diff.changes import Changes, FunctionChange, Refusal, Status
 from lpengine.elf import Image, open_image
+from lpengine.elf.comment import compilers
 from lpengine.errors import BuildError
 from lpengine.patch.built import Built
 from lpengine.patch.proof import LinkedFile, Proof, prove
@@ -46,7 +46,7 @@ class XenMaker:
                 likely_cause(
                     differences,
                     len(linked),
-                    image_compilers=signatures(self._image),
+                    image_compilers=compilers(self._image),
                     our_compilers=(settings.toolchain.signature,),
                     configuration=settings.origin,
                     other_configuration=self._settings_unlike(settings.configuration),

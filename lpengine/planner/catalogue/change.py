@@ -91,13 +91,16 @@ CODES = (
         summary="An object exists in one build only, or is of a kind that cannot be "
         "compared.",
         detection="Objects are paired by their path; each must be a relocatable "
-        "64-bit x86 file.",
+        "64-bit x86 file with machine code, both from the compiler that .comment "
+        "names.",
         remedy="give both builds of every object that the fix touches",
         guidance=Guidance.REBOOT_HOST,
         source="the differ itself: what it cannot read counts as changed",
         text="Some objects are not live patched by any means: 16 and 32-bit boot "
         "code, linked files, archives. As long as both builds are the same to the "
-        "byte they do not matter. This one differs, or has no twin.",
+        "byte they do not matter. This one differs, or has no twin. Objects for link "
+        "time optimization (-flto) have no code before they are linked, and two "
+        "compilers make two things of every function.",
     ),
     Code(
         "LP-CHG-908",
