@@ -238,6 +238,15 @@ def test_a_mandatory_reboot_suppresses_live_patches() -> None:
     }
 
 
+def test_a_mandatory_reboot_is_no_less_one_where_the_fix_is_in_memory() -> None:
+    mandatory = replace(XEN_ONLY, guidance=asking(mandatory="reboot_host"))
+    plan = decide_host([mandatory], host(runs(to=6)))
+    assert plan.covered == ("U1",)
+    assert (plan.status, plan.effective) == (COMPLETE, NONE)
+    assert plan.suppressed == "mandatory-reboot"
+    assert tasks(plan) == {REBOOT}
+
+
 def test_a_recommended_reboot_does_not_suppress_them() -> None:
     plan = decide_host([XEN_ONLY, PLAIN], host(runs()))
     assert plan.apply == (livepatch(6),)

@@ -59,11 +59,14 @@ class View:
 def decide_case(updates: UpdateSet, case: Case) -> Decision:
     found = outstanding(updates, case)
     mandatory = reduced(updates.asked(found.applicable, Level.MANDATORY))
-    refusal = "mandatory-reboot" if Task.REBOOT_HOST in mandatory else case.refusal
+    demanded = Task.REBOOT_HOST in mandatory
+    refusal = "mandatory-reboot" if demanded else case.refusal
     needs = Needs(found.applicable | case.requiring, found.ids - found.applicable)
     possible = look(updates, case, needs, "")
     actual = look(updates, case, needs, refusal) if refusal else possible
-    suppressed = refusal if actual != possible else ""
+    # A fix that is in memory already spares no reboot that is demanded.
+    overruled = demanded and possible.status is not LivepatchStatus.NONE
+    suppressed = refusal if overruled or actual != possible else ""
     levels = cascaded(
         (
             (Level.MANDATORY, mandatory),
