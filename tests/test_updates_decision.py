@@ -247,6 +247,20 @@ def test_a_mandatory_reboot_is_no_less_one_where_the_fix_is_in_memory() -> None:
     assert tasks(plan) == {REBOOT}
 
 
+def test_a_mandatory_reboot_suppresses_them_until_it_is_done() -> None:
+    """The update that demands it is on the disk already."""
+    mandatory = replace(XEN_ONLY, guidance=asking(mandatory="reboot_host"))
+    state = host(
+        runs(),
+        installed_updates=frozenset({"U1"}),
+        pending=Pending(mandatory=(REBOOT,)),
+    )
+    plan = decide_host([mandatory], state)
+    assert (plan.apply, plan.verdict) == ((), Verdict.NOTHING)
+    assert plan.suppressed == "mandatory-reboot"
+    assert tasks(plan) == {REBOOT}
+
+
 def test_a_recommended_reboot_does_not_suppress_them() -> None:
     plan = decide_host([XEN_ONLY, PLAIN], host(runs()))
     assert plan.apply == (livepatch(6),)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from lpengine.package.model import Version
+from lpengine.package.model import Task, Version
 from lpengine.planner.updates.state import (
     LIVE_PATCHING,
     Crash,
@@ -30,6 +30,8 @@ class Presence(Enum):
 
 
 Installed = Version | Presence
+# No live patch goes on where it waits for its host anyway.
+MANDATORY_REBOOT = "mandatory-reboot"
 
 
 @dataclass(frozen=True)
@@ -59,8 +61,11 @@ def case_of(
     *,
     retry_crashed: bool = False,
 ) -> Case:
-    """With `retry_crashed` it is forgotten what the host did not survive."""
+    """With `retry_crashed` it is forgotten what the host did not survive. A mandatory
+    reboot that is left to be done outdoes every other refusal."""
     ids = updates.ids
+    if Task.REBOOT_HOST in host.pending.mandatory:
+        refusal = MANDATORY_REBOOT
     answers = ((one, host.prechecks[one]) for one in host.prechecks if one in ids)
     return Case(
         running=frozenset(host.running),

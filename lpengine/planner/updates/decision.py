@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lpengine.package.model import KERNEL, XEN, Level, LivePatch, Task
 from lpengine.planner.findings import Finding
-from lpengine.planner.updates.case import Case
+from lpengine.planner.updates.case import MANDATORY_REBOOT, Case
 from lpengine.planner.updates.coverage import NO_IDS, Covered, Needs, cover, status_of
 from lpengine.planner.updates.outstanding import Outstanding, outstanding
 from lpengine.planner.updates.plan import ComponentPlan, Coverage
@@ -59,13 +59,13 @@ class View:
 def decide_case(updates: UpdateSet, case: Case) -> Decision:
     found = outstanding(updates, case)
     mandatory = reduced(updates.asked(found.applicable, Level.MANDATORY))
-    demanded = Task.REBOOT_HOST in mandatory
-    refusal = "mandatory-reboot" if demanded else case.refusal
+    refusal = MANDATORY_REBOOT if Task.REBOOT_HOST in mandatory else case.refusal
     needs = Needs(found.applicable | case.requiring, found.ids - found.applicable)
     possible = look(updates, case, needs, "")
     actual = look(updates, case, needs, refusal) if refusal else possible
     # A fix that is in memory already spares no reboot that is demanded.
-    overruled = demanded and possible.status is not LivepatchStatus.NONE
+    some = possible.status is not LivepatchStatus.NONE
+    overruled = refusal == MANDATORY_REBOOT and some
     suppressed = refusal if overruled or actual != possible else ""
     levels = cascaded(
         (
