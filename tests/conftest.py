@@ -15,6 +15,7 @@ from tests.missing import not_there
 if TYPE_CHECKING:
     from lpengine.elf import Image
     from lpengine.hosts.lab import Guest, Stock
+    from tests.emulated_fleet import EmulatedFleet
     from tests.site_cases import EmulatedHost, Workshop
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -219,6 +220,22 @@ def emulated_host(workshop: "Workshop", tmp_path: Path) -> "EmulatedHost":
     from tests.site_cases import EmulatedHost
 
     return EmulatedHost(workshop, tmp_path / "host")
+
+
+@pytest.fixture
+def emulated_fleet(
+    workshop: "Workshop", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> "EmulatedFleet":
+    """Two pools of such hosts, for the command line: it finds their pool.toml, and
+    their lpengine runs in this process."""
+    from tests.emulated_fleet import EmulatedFleet
+    from tests.in_process import Local
+
+    fleet = EmulatedFleet(workshop, tmp_path)
+    monkeypatch.setattr("lpengine.hosts.LocalHost", Local)
+    monkeypatch.setenv("LPENGINE_POOLS", str(fleet.path))
+    monkeypatch.setenv("LPENGINE_STATE_DIR", str(tmp_path / "state"))
+    return fleet
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from lpengine.cli import run
 from lpengine.hosts import DEFAULT_TIMEOUT, Completed, LocalHost
+from lpengine.targets.host.engine import HERE
 
 # What is written is caught for the whole process.
 _guard = threading.Lock()
@@ -17,6 +18,8 @@ _guard = threading.Lock()
 class InProcess(LocalHost):
     name = "in-process"
 
+    program = ("lpengine",)
+
     def run(
         self,
         argv: Sequence[str],
@@ -24,9 +27,16 @@ class InProcess(LocalHost):
         input: bytes = b"",
         timeout: timedelta = DEFAULT_TIMEOUT,
     ) -> Completed:
-        if argv[0] != "lpengine":
+        words = len(self.program)
+        if tuple(argv[:words]) != self.program:
             return super().run(argv, input=input, timeout=timeout)
         stdout, stderr = io.StringIO(), io.StringIO()
         with _guard, redirect_stdout(stdout), redirect_stderr(stderr):
-            status = run(argv[1:])
+            status = run(argv[words:])
         return Completed(status, stdout.getvalue().encode(), stderr.getvalue().encode())
+
+
+class Local(InProcess):
+    """The same for hosts that are called "local"."""
+
+    name, program = LocalHost.name, HERE

@@ -154,15 +154,7 @@ def test_one_of_two_components_is_not_covered(
     host: EmulatedHost, workshop: Workshop
 ) -> None:
     """The kernel runs, as far as anybody knows, and has no live patch."""
-    notes = host.root / "sys/kernel/notes"
-    notes.parent.mkdir(parents=True)
-    notes.write_bytes(
-        (4).to_bytes(4, "little")
-        + (20).to_bytes(4, "little")
-        + (3).to_bytes(4, "little")
-        + b"GNU\0"
-        + bytes(range(20))
-    )
+    host.show_kernel()
     update = workshop.update(files=FILES, components=("xen", "kernel"))
     prepared = api.plan_install([update], host.here, trust=workshop.trust)
     assert prepared.plan.uncovered == ("kernel",)

@@ -2,7 +2,6 @@
 their machines, what is on their disks, and what remains."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,63 +11,25 @@ from lpengine.api import pools as api
 from lpengine.cli import pool_verdicts
 from lpengine.elf import open_image
 from lpengine.installer.request import Request
-from lpengine.package.model import Level, Task
+from lpengine.package.model import Task
 from lpengine.planner.updates.state import LivePatching
 from lpengine.pool.outcome import FleetOutcome, HostOutcome, Status
 from lpengine.report import pool_shapes, pool_text
 from lpengine.report.documents import to_json
+from tests.emulated_fleet import EmulatedFleet, hotfix
 from tests.in_process import InProcess
-from tests.site_cases import TOOL, EmulatedHost, Workshop
+from tests.site_cases import TOOL, Workshop
 
 DISABLED = LivePatching.DISABLED
-REBOOT = {Level.RECOMMENDED: ("reboot_host",)}
-HYPERVISOR = "/boot/hypervisor"
-# The machine is made anew from the image that is on the disk, as firmware would.
-BOOT = """\
-set -e
-rm -rf "$1/machine" "$1/run"
-if cmp -s "$1/boot/hypervisor" "$2"; then cp -r "$3" "$1/machine"
-else cp -r "$4" "$1/machine"; fi
-tr 0-9a-f 1-9a-f0 <"$1/proc/sys/kernel/random/boot_id" >"$1/id"
-mv "$1/id" "$1/proc/sys/kernel/random/boot_id"
-"""
 
 
-class Fleet:
-    """Two pools of two hosts each."""
-
-    def __init__(self, workshop: Workshop, directory: Path) -> None:
-        self.workshop, self.directory = workshop, directory
-        self.hosts = {
-            f"host{n}": EmulatedHost(workshop, directory / f"host{n}")
-            for n in range(1, 5)
-        }
-        (directory / "boot.sh").write_text(BOOT)
-
-    def configure(self, settings: Mapping[str, str] | None = None) -> None:
-        """`settings` are lines for a pool."""
-        images = self.workshop.machines
-        words = (self.workshop.fixed_image, images[self.workshop.fixed_image])
-        line = " ".join(map(str, (*words, images[self.workshop.image])))
-        text = ""
-        for pool, names in (("one", ("host1", "host2")), ("two", ("host3", "host4"))):
-            text += f"[pools.{pool}]\n{(settings or {}).get(pool, '')}\n"
-            text += f"[pools.{pool}.commands]\n"
-            text += f'reboot_host = "sh {self.directory}/boot.sh {{root}} {line}"\n'
-            text += f"[pools.{pool}.hosts]\n"
-            for name in names:
-                root = self.hosts[name].root
-                text += (
-                    f'{name} = {{address = "local", root = "{root}", '
-                    f'signers = "{self.workshop.signers}", '
-                    f'components = {{xen = "emulated:{root}/machine"}}}}\n'
-                )
-        (self.directory / "pool.toml").write_text(text)
+class Fleet(EmulatedFleet):
+    """The verbs over pools, as Python calls them."""
 
     @property
     def wanted(self) -> api.Wanted:
         return api.Wanted(
-            self.directory / "pool.toml",
+            self.path,
             signers=self.workshop.signers,
             opener=lambda _: InProcess(),
         )
@@ -94,14 +55,7 @@ class Fleet:
 @pytest.fixture
 def fleet(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
     monkeypatch.setenv("LPENGINE_STATE_DIR", str(tmp_path / "state"))
-    fleet = Fleet(workshop, tmp_path)
-    fleet.configure()
-    return fleet
-
-
-def hotfix(workshop: Workshop, source: str = "extra_version") -> Path:
-    files = {TOOL: b"new tool", HYPERVISOR: workshop.fixed_image.read_bytes()}
-    return workshop.update(source=source, files=files, guidance=REBOOT)
+    return Fleet(workshop, tmp_path)
 
 
 def outcomes(outcome: FleetOutcome) -> dict[str, HostOutcome]:

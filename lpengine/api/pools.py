@@ -146,6 +146,7 @@ def pool_status(wanted: Wanted = EVERYTHING) -> FleetStatus:
             for pool in record.pools
             if pool in names and record.ending(pool) is None
         },
+        wanted.hosts,
     )
 
 

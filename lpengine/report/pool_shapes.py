@@ -1,6 +1,6 @@
 """Plans, outcomes and states of pools to JSON documents."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from lpengine.errors import LpengineError
 from lpengine.package.model import Task
@@ -192,17 +192,17 @@ def message_of(error: LpengineError | None) -> str:
 def status_document(status: FleetStatus) -> d.PoolStatusDocument:
     return d.PoolStatusDocument(
         schema="lpengine/pool-status/1",
-        pools=[status_row(one, status.unfinished) for one in status.observed],
+        pools=[status_row(status, one) for one in status.observed],
     )
 
 
-def status_row(observed: Observed, unfinished: Mapping[str, str]) -> d.PoolStatusRow:
+def status_row(status: FleetStatus, observed: Observed) -> d.PoolStatusRow:
     return d.PoolStatusRow(
         pool=observed.config.name,
         live_patching=observed.state.live_patching,
         toolstack="xapi" if observed.managed else "none",
-        unfinished=unfinished.get(observed.config.name, ""),
-        hosts=[host_status_row(observed, host) for host in observed.state.hosts],
+        unfinished=status.unfinished.get(observed.config.name, ""),
+        hosts=[host_status_row(observed, host) for host in status.of(observed)],
     )
 
 

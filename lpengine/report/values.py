@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lpengine.patch.model import Patch
     from lpengine.planner import Facts, Plan
     from lpengine.planner.updates.plan import FleetPlan
+    from lpengine.planner.updates.state import HostState
     from lpengine.pool.gather import Observed
 
 
@@ -158,7 +159,13 @@ class PlannedFleet:
 @dataclass(frozen=True)
 class FleetStatus:
     """What was observed; `unfinished` has the time a run was started that did not end,
-    by pool."""
+    by pool. `hosts` are those that were asked about, all where there are none."""
 
     observed: tuple[Observed, ...]
     unfinished: Mapping[str, str]
+    hosts: tuple[str, ...] = ()
+
+    def of(self, pool: Observed) -> Iterator[HostState]:
+        for host in pool.state.hosts:
+            if not self.hosts or host.name in self.hosts:
+                yield host
