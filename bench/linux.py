@@ -164,7 +164,7 @@ def main() -> None:
     options = parser.parse_args()
     result = measure(options.rounds)
     if options.json:
-        print(json.dumps({"schema": "lpengine/bench-linux/1", "medians": result}))
+        print(json.dumps({"schema": "lpengine/bench-linux/1", "times": result}))
     else:
         show(result)
 

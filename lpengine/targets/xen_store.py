@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -58,7 +59,6 @@ class Store:
     def __init__(self, directory: Path, boot_id: str) -> None:
         self.directory = directory
         self.boot_id = boot_id
-        self._patches: dict[tuple[str, str], Patch] = {}
 
     @property
     def path(self) -> Path:
@@ -98,8 +98,6 @@ class Store:
     def module(self, name: str, sha256: str) -> Patch:
         """`NotFoundError` where the bytes are gone, `InputError` where they are
         others."""
-        if (name, sha256) in self._patches:
-            return self._patches[name, sha256]
         path = self._modules / sha256
         try:
             raw = path.read_bytes()
@@ -109,7 +107,7 @@ class Store:
             ) from error
         if hashlib.sha256(raw).hexdigest() != sha256:
             raise InputError(f"{path}: damaged: not the bytes that were loaded")
-        return self._patches.setdefault((name, sha256), read_payload(raw, name))
+        return read_again(raw, name)
 
     @property
     def _modules(self) -> Path:
@@ -128,6 +126,12 @@ class Store:
             _sync_directory(path.parent)
         except PermissionError as error:
             raise NotPermittedError(f"{path}: may not be written") from error
+
+
+@lru_cache(maxsize=8)
+def read_again(raw: bytes, name: str) -> Patch:
+    """Every look at Xen needs the modules that it has."""
+    return read_payload(raw, name)
 
 
 def _sync_directory(directory: Path) -> None:

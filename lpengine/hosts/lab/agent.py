@@ -66,56 +66,75 @@ def _fields(body: bytes) -> tuple[bytes, ...] | None:
 
 
 class Standby:
-    """The program that runs command lines of lpengine. Where it does not begin, or
-    breaks down, they are run like any other."""
+    """The program that runs command lines of lpengine. Where it does not begin, they
+    are run like any other; where it breaks down it is begun anew."""
 
     def __init__(self, command: list[str]) -> None:
-        requests, self._requests = os.pipe()
-        self._answers, answers = os.pipe()
-        pipes = [(os.POSIX_SPAWN_DUP2, requests, 0), (os.POSIX_SPAWN_DUP2, answers, 1)]
-        os.posix_spawnp(command[0], command, os.environ, file_actions=pipes)
-        os.close(requests)
-        os.close(answers)
-        self._pending = b""
-        self._begun = False
+        self._command = command
+        self._begin()
 
     def start(
         self, directory: bytes, argv: Sequence[bytes], files: Sequence[int]
     ) -> "Standing | None":
         """The command line at work; None where it has to be started otherwise."""
-        if argv[0] != b"lpengine":
+        if argv[0] != b"lpengine" or not self._has_begun():
             return None
-        if not self._begun:
-            self._begun = self.line() == b"ready"
         paths = [b"/proc/%d/fd/%d" % (os.getpid(), file) for file in files]
         words = [b2a_hex(word) for word in (directory, *paths, *argv[1:])]
-        try:
-            os.write(self._requests, b" ".join(words) + b"\n")
-        except BrokenPipeError:
-            return None
-        process = self.line()
-        return Standing(int(process), self) if process else None
+        os.write(self._requests, b" ".join(words) + b"\n")
+        return Standing(self.process, self._answers, self)
 
-    def line(self) -> bytes:
+    def answer(self) -> int:
+        """How the command line ended; where it took the program along, how that did."""
+        line = self._line()
+        if line:
+            return int(line)
+        status = os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
+        os.close(self._requests)
+        os.close(self._answers)
+        self._begin()
+        return status
+
+    def _begin(self) -> None:
+        requests, self._requests = os.pipe()
+        self._answers, answers = os.pipe()
+        pipes = [(os.POSIX_SPAWN_DUP2, requests, 0), (os.POSIX_SPAWN_DUP2, answers, 1)]
+        self.process = os.posix_spawnp(
+            self._command[0],
+            self._command,
+            os.environ,
+            file_actions=pipes,
+            setpgroup=0,
+        )
+        os.close(requests)
+        os.close(answers)
+        self._ready = False
+
+    def _has_begun(self) -> bool:
+        self._ready = self._ready or self._line() == b"ready"
+        return self._ready
+
+    def _line(self) -> bytes:
         """The next answer; nothing where it has broken down."""
-        while b"\n" not in self._pending:
+        line = b""
+        while not line.endswith(b"\n"):
             data = os.read(self._answers, _CHUNK)
             if not data:
                 return b""
-            self._pending += data
-        line, _, self._pending = self._pending.partition(b"\n")
-        return line
+            line += data
+        return line[:-1]
 
 
 class Standing:
-    """A command line that the standby runs."""
+    """A command line that the standby runs. `ended` can be polled."""
 
-    def __init__(self, process: int, standby: Standby) -> None:
+    def __init__(self, process: int, ended: int, standby: Standby) -> None:
         self.process = process
+        self.ended = ended
         self._standby = standby
 
     def status(self) -> int:
-        return int(self._standby.line() or 1)
+        return self._standby.answer()
 
 
 class Spawned:
@@ -126,8 +145,10 @@ class Spawned:
         self.process = os.posix_spawnp(
             argv[0], argv, os.environ, file_actions=actions, setpgroup=0
         )
+        self.ended = os.pidfd_open(self.process)
 
     def status(self) -> int:
+        os.close(self.ended)
         return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
 
 
@@ -218,7 +239,7 @@ def _run(
         os.chdir(where)
         started = standby and standby.start(where, argv, files)
         running = started or Spawned(argv, files)
-        late = not _ended(running.process, port, seconds)
+        late = not _ended(running.ended, port, seconds)
         if late:
             os.killpg(running.process, signal.SIGKILL)
         status = running.status()
@@ -235,18 +256,13 @@ def _run(
             os.close(file)
 
 
-def _ended(process: int, port: int, seconds: float) -> bool:
+def _ended(ended: int, port: int, seconds: float) -> bool:
     """Wait; False when time is up or whoever asked has gone: they hung up, or somebody
     else speaks already."""
     poll = select.poll()
-    pidfd = os.pidfd_open(process)
-    try:
-        poll.register(pidfd, select.POLLIN)
-        poll.register(port, select.POLLIN)
-        events = dict(poll.poll(seconds * 1000))
-        return pidfd in events
-    finally:
-        os.close(pidfd)
+    poll.register(ended, select.POLLIN)
+    poll.register(port, select.POLLIN)
+    return ended in dict(poll.poll(seconds * 1000))
 
 
 def _content(file: int) -> bytes:
