@@ -14,6 +14,7 @@
 
 enum {
 	SYSCTL_READCONSOLE = 1,
+	SYSCTL_PHYSINFO = 3,
 	SYSCTL_LIVEPATCH = 27,
 	LIVEPATCH_UPLOAD = 0,
 	LIVEPATCH_GET = 1,
@@ -84,12 +85,20 @@ struct console {
 	uint32_t size;
 };
 
+/* Its beginning; what follows differs from version to version. */
+struct physinfo {
+	uint32_t threads_per_core;
+	uint32_t cores_per_socket;
+	uint32_t cpus; /* that are online */
+};
+
 struct sysctl {
 	uint32_t command;
 	uint32_t version;
 	union {
 		struct livepatch livepatch;
 		struct console console;
+		struct physinfo physinfo;
 		uint8_t reserved[128];
 	};
 };
@@ -320,6 +329,23 @@ void lp_xen_console_read(const uint8_t *buffer, uint32_t *ret_size,
 
 	*ret_size = request->console.size;
 	*ret_index = request->console.index;
+}
+
+enum lp_status lp_xen_physinfo(uint8_t *buffer, uint64_t size,
+			       uint32_t interface)
+{
+	if (size < sizeof(struct sysctl))
+		return LP_E_ARGUMENT;
+	start(buffer, SYSCTL_PHYSINFO, interface);
+	return LP_OK;
+}
+
+uint32_t lp_xen_physinfo_cpus(const uint8_t *buffer)
+{
+	const struct sysctl *request =
+		(const struct sysctl *)(const void *)buffer;
+
+	return request->physinfo.cpus;
 }
 
 enum lp_status lp_hypercall(int file, uint64_t number,

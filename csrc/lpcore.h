@@ -376,6 +376,11 @@ enum lp_status lp_xen_console(uint8_t *buffer, uint64_t size,
 void lp_xen_console_read(const uint8_t *buffer, uint32_t *ret_size,
 			 uint32_t *ret_index);
 
+/* How many processors the hypervisor runs on. */
+enum lp_status lp_xen_physinfo(uint8_t *buffer, uint64_t size,
+			       uint32_t interface);
+uint32_t lp_xen_physinfo_cpus(const uint8_t *buffer);
+
 /* Makes a hypercall with five arguments through an open /dev/xen/privcmd.
  * LP_E_SYSTEM where the hypervisor, or Linux, answers with an errno. */
 enum lp_status lp_hypercall(int file, uint64_t number,

@@ -85,7 +85,14 @@ class FakeTarget:
 
         self.attempt(change)
 
-    def apply(self, name: str, timeout: timedelta, *, nodeps: bool = False) -> None:
+    def apply(
+        self,
+        name: str,
+        timeout: timedelta,
+        *,
+        nodeps: bool = False,
+        force: bool = False,
+    ) -> None:
         def change(state: State) -> None:
             patch = self.loaded(name, state)
             refuse_if(name in state["applied"], "wrong-state")
@@ -98,7 +105,7 @@ class FakeTarget:
 
         self.attempt(change)
 
-    def revert(self, name: str, timeout: timedelta) -> None:
+    def revert(self, name: str, timeout: timedelta, *, force: bool = False) -> None:
         def change(state: State) -> None:
             self.loaded(name, state)
             refuse_if(name not in state["applied"], "wrong-state")
@@ -107,7 +114,7 @@ class FakeTarget:
 
         self.attempt(change)
 
-    def replace(self, name: str, timeout: timedelta) -> None:
+    def replace(self, name: str, timeout: timedelta, *, force: bool = False) -> None:
         def change(state: State) -> None:
             patch = self.loaded(name, state)
             refuse_if(name in state["applied"], "wrong-state")

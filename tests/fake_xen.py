@@ -12,6 +12,7 @@ from mmap import mmap
 from lpengine.patch.xen.reader import read_payload
 
 SYSCTL, VERSION = 35, 17
+PHYSINFO = 3
 UPLOAD, GET, LIST, ACTION = range(4)
 UNLOAD, REVERT, APPLY, REPLACE = range(1, 5)
 BUILD_ID = "bb" * 20
@@ -67,6 +68,9 @@ class FakeXen:
             refused(errno.EACCES)
         if self.everything:
             refused(self.everything)
+        if command == PHYSINFO:
+            put(at + 8, "<III", 2, 4, 8)
+            return 0
         return self.read_console(at) if command == 1 else self.livepatch(at)
 
     def livepatch(self, at: int) -> int:

@@ -35,6 +35,7 @@ from lpengine.planner import (
     PatchedFunction,
     PatchState,
     Plan,
+    Policy,
     Replace,
     Revert,
     Severity,
@@ -173,6 +174,7 @@ REFUSALS = [
     ("locked-down", "EPERM", patch(), kernel(lockdown="confidentiality")),
     ("tracing-disabled", "EBUSY", patch(), kernel(tracing=False)),
     ("name-in-use", "EEXIST", patch("ext4"), facts()),
+    ("name-in-use", "EINVAL", patch("vt"), kernel(built_in=("vt",))),
     ("name-in-use", "EEXIST", patch(), facts(on("p", sha256="other"))),
     ("bad-name", "EINVAL", patch("n" * 56), facts()),
     ("busy", "EBUSY", patch(), facts(in_progress="other")),
@@ -184,7 +186,7 @@ REFUSALS = [
     ),
     (
         "no-live-patching",
-        None,
+        "ENOEXEC",
         patch(),
         facts(capabilities=replace(facts().capabilities, live_patching=False)),
     ),
@@ -227,7 +229,7 @@ REFUSALS = [
         patch("p", function("twice", occurrence=3)),
         facts(),
     ),
-    ("init-target", "EINVAL", patch("p", function("boot")), facts()),
+    ("function-not-traced", "EINVAL", patch("p", function("boot")), facts()),
     ("function-not-traced", "EINVAL", patch("p", function("asm")), facts()),
     ("function-hooked", "EBUSY", patch("p", function("hooked")), facts()),
     (
@@ -262,12 +264,28 @@ REFUSALS = [
     (
         "klp-relocation-misfiled",
         "EINVAL",
+        patch(
+            "p",
+            function("ext4_read", object="ext4"),
+            klp_relocations=(filed("ext4", 1, 40, klp("hidden")),),
+        ),
+        facts(),
+    ),
+    (
+        "klp-relocation-misfiled",
+        "",
         patch(klp_relocations=(filed("ext4", 1, 40, klp("hidden")),)),
         facts(),
     ),
     (
         "klp-relocation-misfiled",
         "EINVAL",
+        patch(klp_relocations=(filed("vmlinux", 1, 40, klp("send", "vsock")),)),
+        facts(),
+    ),
+    (
+        "klp-relocation-misfiled",
+        "",
         patch(klp_relocations=(filed("vmlinux", 1, 40, klp("ext4_read", "ext4")),)),
         facts(),
     ),
@@ -363,7 +381,8 @@ def test_every_cause_of_the_kernel_is_in_the_catalogue() -> None:
 
 def test_every_answer_is_foreseen_by_a_test() -> None:
     """Or its cause is found by the reader of modules."""
-    rows = {row[0] for row in REFUSALS} | {"not-cumulative", "pinned"}
+    rows = {row[0] for row in REFUSALS}
+    rows |= {"not-cumulative", "pinned", "unload-applied"}
     assert set(ANSWERS) - rows == {"relocation-target-nonzero"}
 
 
@@ -493,6 +512,38 @@ def test_somebody_in_the_new_code_is_a_warning_before_it_goes() -> None:
     plan = plan_revert(["q"], facts(inside, busy=(busy,)))
     assert plan.steps == (Revert("q"),)
     assert found(plan, "function-busy").subject == "show"
+
+
+def test_force_is_planned_with_a_warning_and_only_where_asked_for() -> None:
+    busy = BusyFact("kernel thread 40 (kswapd0)", "show", 0, ("show", "kthread"), True)
+    capable = replace(facts().capabilities, force=True)
+    stalling = facts(busy=(busy,), capabilities=capable)
+    assert plan_apply([patch()], stalling).verdict is Verdict.REFUSED
+    plan = plan_apply([patch()], stalling, Policy(force=True))
+    assert plan.steps == (Load("p", "sha-p"), Apply("p", force=True))
+    assert found(plan, "forced").severity is Severity.WARN
+    assert found(plan, "function-busy").severity is Severity.WARN
+    going = plan_revert(["p"], facts(on("p"), capabilities=capable), Policy(force=True))
+    assert going.steps == (Revert("p", force=True),)
+    whole = plan_replace(
+        patch(replace=True), facts(on("q"), capabilities=capable), Policy(force=True)
+    )
+    assert whole.steps[-1] == Replace("p", ("q",), force=True)
+
+
+def test_what_cannot_be_forced_is_refused() -> None:
+    plan = plan_apply([patch()], facts(), Policy(force=True))
+    assert [finding.cause for finding in plan.blocking] == ["unknown-action"]
+
+
+def test_what_is_pinned_does_not_come_on_again() -> None:
+    plan = plan_apply([patch()], facts(off("p", pinned=True)))
+    assert [finding.cause for finding in plan.blocking] == ["pinned"]
+
+
+def test_what_is_on_is_not_unloaded() -> None:
+    (finding,) = plan_unload(["q"], facts(on("q"))).blocking
+    assert (finding.cause, finding.errno) == ("unload-applied", "EAGAIN")
 
 
 def test_what_is_pinned_stays() -> None:

@@ -389,6 +389,18 @@ def test_unload_of_what_another_may_use_warns() -> None:
     assert finding.evidence["users"] == ["b", "c"]
 
 
+def test_unload_of_what_another_one_calls_is_known_without_its_build_id() -> None:
+    """Applied without asking for the order, on top of something else."""
+    target = facts(
+        loaded("a", symbols=("brought",)),
+        loaded("other", symbols=("unrelated",)),
+        applied("b", uses=("memcpy", "brought")),
+    )
+    finding = only(plan_unload(["a"], target), "still-needed")
+    assert (finding.severity, finding.evidence["users"]) == (Severity.BLOCK, ["b"])
+    assert plan_unload(["other"], target).findings == ()
+
+
 def test_refused_plans_have_no_steps() -> None:
     plan = plan_revert(["a", "nowhere"], facts(applied("a")))
     assert (plan.verdict, plan.steps) == (Verdict.REFUSED, ())

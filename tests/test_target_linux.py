@@ -204,6 +204,15 @@ def test_a_transition_that_does_not_even_go_back_is_stuck(kernel, target) -> Non
     assert caught.value.left == ("a is in transition",)
 
 
+@pytest.mark.parametrize("needed", [True, False])
+def test_what_was_replaced_by_force_is_pinned(kernel, target, needed: bool) -> None:
+    put_on(target, module("old"))
+    target.load(module("all", replace=True, on=NEVER if needed else 0))
+    target.replace("all", SOON, force=True)
+    pinned = {patch.name: patch.pinned for patch in target.facts().loaded}
+    assert pinned == {"old": needed, "all": False}
+
+
 def test_force_is_only_by_name_and_remembered(kernel, target) -> None:
     put_on(target, module("a", off=NEVER))
     target.revert("a", SOON, force=True)
@@ -377,6 +386,19 @@ def test_names_are_unique(kernel, target) -> None:
     refused(lambda: target.load(module("ext4")), "name-in-use", "EEXIST")
 
 
+@pytest.mark.parametrize(
+    ("online", "count"), [("0", 1), ("0-1", 2), ("0-3,8,10-11", 7), ("", 0), ("x", 0)]
+)
+def test_facts_say_how_it_was_made_and_on_what_it_runs(
+    kernel, target, online: str, count: int
+) -> None:
+    said = f"Linux version {RELEASE} (me@here) (gcc 12) #1 SMP Debian\n"
+    kernel.put("proc/version", said)
+    kernel.put("sys/devices/system/cpu/online", f"{online}\n")
+    image = target.facts().image
+    assert (image.compiled, image.cpus) == ("(me@here) (gcc 12) #1 SMP Debian", count)
+
+
 def test_no_live_patching_here(kernel, target) -> None:
     kernel.tree.livepatch.rmdir()
     assert not target.facts().capabilities.live_patching
@@ -390,7 +412,7 @@ def test_actions_in_the_wrong_state(target) -> None:
     refused(lambda: target.revert("none", SOON), "wrong-state", "EINVAL")
     put_on(target, module("a"))
     refused(lambda: target.apply("a", SOON), "wrong-state", "EINVAL")
-    refused(lambda: target.unload("a"), "unload-applied", "EBUSY")
+    refused(lambda: target.unload("a"), "unload-applied", "EAGAIN")
     target.revert("a", SOON)
     refused(lambda: target.revert("a", SOON), "wrong-state", "EINVAL")
 

@@ -63,6 +63,8 @@ class Bench:
             store,
             build_id=lambda: self.xen.build_id,
             version=lambda: self.version,
+            compiled=lambda: "gcc 12, by root, today",
+            cpus=lambda: Hypervisor(self.xen).cpus(),
             find_image=lambda _: self.image,
         )
         return XenTarget(
@@ -325,6 +327,11 @@ def test_unloading_what_is_applied(bench: Bench) -> None:
 
 
 # Modules
+
+
+def test_facts_say_how_it_was_made_and_on_what_it_runs(bench: Bench) -> None:
+    image = bench.target().facts().image
+    assert (image.compiled, image.cpus) == ("gcc 12, by root, today", 8)
 
 
 def test_a_foreign_payload_is_listed_without_its_bytes(bench: Bench) -> None:

@@ -33,6 +33,10 @@ struct xen_sysctl {
 			uint32_t count;
 		} readconsole;
 		struct {
+			uint32_t threads_per_core, cores_per_socket;
+			uint32_t nr_cpus, max_cpu_id;
+		} physinfo;
+		struct {
 			uint32_t cmd;
 			uint32_t pad;
 			union {
@@ -258,6 +262,16 @@ static void test_console(void)
 	      LP_E_ARGUMENT);
 }
 
+static void test_physinfo(void)
+{
+	dirty();
+	CHECK(lp_xen_physinfo(buffer, SIZE, INTERFACE) == LP_OK);
+	CHECK(request->cmd == 3 && request->interface_version == INTERFACE);
+	request->u.physinfo.nr_cpus = 48;
+	CHECK(lp_xen_physinfo_cpus(buffer) == 48);
+	CHECK(lp_xen_physinfo(buffer, 16, INTERFACE) == LP_E_ARGUMENT);
+}
+
 static void test_errno(void)
 {
 	const uint64_t arguments[5] = {0};
@@ -277,6 +291,7 @@ int main(void)
 	test_list();
 	test_hostile_lengths();
 	test_console();
+	test_physinfo();
 	test_errno();
 	return 0;
 }

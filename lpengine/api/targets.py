@@ -53,10 +53,15 @@ def plan(
 
 
 def plan_revert(
-    names: Sequence[str], target: str | Target, *, everything: bool = False
+    names: Sequence[str],
+    target: str | Target,
+    policy: Policy = DEFAULT_POLICY,
+    *,
+    everything: bool = False,
 ) -> Planned:
     """What taking the named patches back would do. Changes nothing."""
-    return observe_and_decide(opened(target), (), reverting(names, everything))
+    decide = reverting(names, everything, policy)
+    return observe_and_decide(opened(target), (), decide)
 
 
 def apply(
@@ -110,13 +115,14 @@ def replace(
 def revert(
     names: Sequence[str],
     target: str | Target,
+    policy: Policy = DEFAULT_POLICY,
     *,
     everything: bool = False,
     timeout: timedelta | None = None,
     notify: Notify | None = None,
 ) -> Acted:
     """Take the named patches back, newest first; all of them with `everything`."""
-    decide = reverting(names, everything)
+    decide = reverting(names, everything, policy)
     return act("revert", target, (), decide, timeout, False, notify)
 
 
@@ -182,10 +188,10 @@ def replacing(patches: Sequence[Patch], policy: Policy) -> Decide:
     return lambda facts: planner.plan_replace(patches[0], facts, policy)
 
 
-def reverting(names: Sequence[str], everything: bool) -> Decide:
+def reverting(names: Sequence[str], everything: bool, policy: Policy) -> Decide:
     def decide(facts: Facts) -> Plan:
         wanted = tuple(reversed(facts.applied)) if everything else tuple(names)
-        return planner.plan_revert(wanted, facts, DEFAULT_POLICY)
+        return planner.plan_revert(wanted, facts, policy)
 
     return decide
 

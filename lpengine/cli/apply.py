@@ -9,6 +9,7 @@ from lpengine.api import targets as api
 from lpengine.cli.acting import show_action, show_dry_run
 from lpengine.cli.options import (
     DRY_RUN,
+    FORCE,
     JSON,
     LIVE_PATCHING,
     NODEPS,
@@ -29,6 +30,7 @@ from lpengine.report.saved import load_plan
 @NODEPS
 @LIVE_PATCHING
 @TIMEOUT
+@FORCE
 @click.option(
     "--plan",
     "plan_file",
@@ -44,6 +46,7 @@ def command(
     nodeps: bool,
     live_patching: bool,
     timeout: timedelta | None,
+    force: bool,
     plan_file: Path | None,
     dry_run: bool,
     strict: bool,
@@ -61,7 +64,7 @@ def command(
             plan, payloads, target_uri, timeout=timeout, notify=notify
         )
         return show_action(acted, as_json, strict)
-    policy = Policy(nodeps=nodeps, live_patching=live_patching)
+    policy = Policy(nodeps=nodeps, live_patching=live_patching, force=force)
     if dry_run:
         return show_dry_run(api.plan(payloads, target_uri, policy), as_json, strict)
     acted = api.apply(

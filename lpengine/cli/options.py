@@ -51,6 +51,14 @@ NODEPS: Decorator = click.option(
     help="Do not require that .livepatch.depends names the top of the stack.",
 )
 
+FORCE: Decorator = click.option(
+    "--force",
+    is_flag=True,
+    help="Linux: when the time is up, switch the tasks that have not left the old code "
+    "all the same, instead of calling it off. The kernel may crash of it, and keeps a "
+    "module that comes off so until the next boot.",
+)
+
 STRICT: Decorator = click.option(
     "--strict", is_flag=True, help="Treat warnings as reasons to stop (exit code 11)."
 )

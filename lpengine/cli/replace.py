@@ -9,6 +9,7 @@ from lpengine.api import targets as api
 from lpengine.cli.acting import show_action, show_dry_run
 from lpengine.cli.options import (
     DRY_RUN,
+    FORCE,
     JSON,
     LIVE_PATCHING,
     PAYLOAD,
@@ -26,6 +27,7 @@ from lpengine.report.progress import notify
 @TARGET
 @LIVE_PATCHING
 @TIMEOUT
+@FORCE
 @DRY_RUN
 @STRICT
 @JSON
@@ -34,13 +36,14 @@ def command(
     target_uri: str,
     live_patching: bool,
     timeout: timedelta | None,
+    force: bool,
     dry_run: bool,
     strict: bool,
     as_json: bool,
 ) -> int:
     """Load the cumulative MODULE and put it in the place of everything that is
     applied to TARGET, in one stop: never a moment without either."""
-    policy = Policy(live_patching=live_patching)
+    policy = Policy(live_patching=live_patching, force=force)
     if dry_run:
         planned = api.plan([payload], target_uri, policy, replace=True)
         return show_dry_run(planned, as_json, strict)

@@ -7,8 +7,9 @@ import click
 from lpengine.api import targets as api
 from lpengine.cli.acting import show_action, show_dry_run
 from lpengine.cli.names import EVERYTHING, check_names
-from lpengine.cli.options import DRY_RUN, JSON, NAMES, TARGET, TIMEOUT
+from lpengine.cli.options import DRY_RUN, FORCE, JSON, NAMES, TARGET, TIMEOUT
 from lpengine.cli.remote import RemoteCommand
+from lpengine.planner import Policy
 from lpengine.report.progress import notify
 
 
@@ -17,6 +18,7 @@ from lpengine.report.progress import notify
 @EVERYTHING
 @TARGET
 @TIMEOUT
+@FORCE
 @DRY_RUN
 @JSON
 def command(
@@ -24,6 +26,7 @@ def command(
     everything: bool,
     target_uri: str,
     timeout: timedelta | None,
+    force: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -33,10 +36,16 @@ def command(
     use --all. The patches stay loaded.
     """
     check_names(names, everything)
+    policy = Policy(force=force)
     if dry_run:
-        planned = api.plan_revert(names, target_uri, everything=everything)
+        planned = api.plan_revert(names, target_uri, policy, everything=everything)
         return show_dry_run(planned, as_json)
     acted = api.revert(
-        names, target_uri, everything=everything, timeout=timeout, notify=notify
+        names,
+        target_uri,
+        policy,
+        everything=everything,
+        timeout=timeout,
+        notify=notify,
     )
     return show_action(acted, as_json)

@@ -186,6 +186,13 @@ class Hypervisor:
             finally:
                 ffi.release(view)
 
+    def cpus(self) -> int:
+        """How many processors the hypervisor runs on."""
+        with ffi.from_buffer("uint8_t[]", self._small) as view:
+            _check(lib.lp_xen_physinfo(view, len(view), self.interface), "processors")
+            self._sysctl(view)
+            return int(lib.lp_xen_physinfo_cpus(view))
+
     def build_id(self) -> str:
         """The running image's build id as hex; `OSError` (ENODATA) without one."""
         memory = self._small

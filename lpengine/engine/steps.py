@@ -21,12 +21,12 @@ def act(
             if name not in patches:
                 raise NotFoundError(f"the module of {name} is not at hand")
             target.load(patches[name])
-        case Apply(name, nodeps):
-            target.apply(name, timeout, nodeps=nodeps)
-        case Revert(name):
-            target.revert(name, timeout)
-        case Replace(name):
-            target.replace(name, timeout)
+        case Apply(name, nodeps, force):
+            target.apply(name, timeout, nodeps=nodeps, force=force)
+        case Revert(name, force):
+            target.revert(name, timeout, force=force)
+        case Replace(name, _, force):
+            target.replace(name, timeout, force=force)
         case Unload(name):
             target.unload(name)
         case _:

@@ -47,6 +47,7 @@ def plan_apply(
         Draft(situation),
         *permission.permitted(situation),
         *permission.allowed(situation),
+        *permission.may_force(situation),
         *no_waitqueues(situation),
     )
     together = {patch.name for patch in patches}
@@ -67,16 +68,16 @@ def put_on(draft: Draft, patch: Patch, together: set[str]) -> Draft:
     if patch.replace and draft.situation.applied:
         # The module itself says that it takes everything else off.
         return replace_all(draft, patch)
+    policy = draft.situation.policy
     situation = after_apply(draft.situation, patch)
-    return step(
-        draft, situation, Apply(patch.name, nodeps=draft.situation.policy.nodeps)
-    )
+    return step(draft, situation, Apply(patch.name, policy.nodeps, policy.force))
 
 
 def replace_all(draft: Draft, patch: Patch) -> Draft:
     bare = after_revert_all(draft.situation)
     situation = after_apply(replace(bare, bare=False), patch)
-    return step(draft, situation, Replace(patch.name, draft.situation.applied))
+    replaced, force = draft.situation.applied, situation.policy.force
+    return step(draft, situation, Replace(patch.name, replaced, force))
 
 
 def speaks(patch: Patch, situation: Situation) -> bool:
@@ -123,6 +124,8 @@ def freshen(
 ) -> Draft:
     """Takes a patch with used data out of the target, with those patches of the
     plan that were resolved against it, so that all are loaded afresh."""
+    if loaded.pinned:
+        return found(draft, linux_state.pinned(loaded))
     if not loaded.reverted or loaded.safe_to_reapply:
         return draft
     for user in reversed(users(patch.name, draft.situation)):
@@ -139,13 +142,18 @@ def take_out(draft: Draft, loaded: LoadedPatch) -> Draft:
 
 
 def users(name: str, situation: Situation) -> tuple[LoadedPatch, ...]:
-    """The loaded patches that depend on `name`, directly or not, in load order."""
-    wanted = {one.build_id for one in situation.loaded if one.name == name} - {""}
-    result: list[LoadedPatch] = []
+    """The loaded patches that depend on `name`, directly or not, in load order: they
+    name its build id as what lies below them, or use a symbol that it brought."""
+    found = [one for one in situation.loaded if one.name == name]
     for _ in situation.loaded:
-        result = [one for one in situation.loaded if one.depends in wanted]
-        wanted |= {one.build_id for one in result} - {""}
-    return tuple(one for one in result if one.name != name)
+        ids = {one.build_id for one in found} - {""}
+        brought = {symbol for one in found for symbol in one.symbols}
+        found = [
+            one
+            for one in situation.loaded
+            if one in found or one.depends in ids or brought.intersection(one.uses)
+        ]
+    return tuple(one for one in found if one.name != name)
 
 
 def judged(
@@ -198,6 +206,7 @@ def plan_replace(patch: Patch, facts: Facts, policy: Policy = DEFAULT_POLICY) ->
         *permission.permitted(situation),
         *permission.allowed(situation),
         *permission.can_replace(situation),
+        *permission.may_force(situation),
         *no_waitqueues(situation),
     )
     if not speaks(patch, situation):
@@ -232,7 +241,7 @@ def put_instead(draft: Draft, patch: Patch) -> Draft:
         seen = without(draft.situation, patch.name)
     draft = found(draft, *judged(patch, seen, (*applying, fits_on_image)))
     situation = after_apply(replace(bare, bare=False), patch)
-    return step(draft, situation, Replace(patch.name, replaced))
+    return step(draft, situation, Replace(patch.name, replaced, situation.policy.force))
 
 
 def takes_off_all(situation: Situation, patch: Patch) -> tuple[Finding, ...]:
@@ -263,7 +272,11 @@ def plan_revert(
     """Takes `names` off, topmost first whatever order they are given in; with
     `everything` all that is applied, and `names` are not looked at."""
     situation = observe(facts, policy)
-    draft = found(Draft(situation), *permission.permitted(situation))
+    draft = found(
+        Draft(situation),
+        *permission.permitted(situation),
+        *permission.may_force(situation),
+    )
     wanted = tuple(reversed(facts.applied)) if everything else tuple(names)
     for name in dict.fromkeys(wanted):
         if name not in facts.applied:
@@ -290,7 +303,8 @@ def take_off(draft: Draft, name: str) -> Draft:
     if one is not None:
         draft = found(draft, *coming_off(one, situation))
     left = tuple(other for other in situation.applied if other != name)
-    return step(draft, replace(situation, applied=left), Revert(name))
+    revert = Revert(name, situation.policy.force)
+    return step(draft, replace(situation, applied=left), revert)
 
 
 def plan_unload(
@@ -310,7 +324,7 @@ def plan_unload(
 
 def remove(draft: Draft, one: LoadedPatch) -> Draft:
     if one.state is PatchState.APPLIED:
-        return found(draft, state.still_applied(one.name))
+        return found(draft, state.still_applied(one.name, draft.situation))
     if one.pinned:
         return found(draft, linux_state.pinned(one))
     dependents = users(one.name, draft.situation)

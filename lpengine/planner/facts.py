@@ -38,7 +38,8 @@ class Capabilities:
     of the patching interface that this engine knows. `format` is that of the modules
     it takes ("xen", "linux"), `ordered` whether only the topmost patch comes off, and
     `replaces_by_module` that a module says by itself whether it takes all others off.
-    `patience` is for how many seconds to wait for the target where nobody says so.
+    `patience` is for how many seconds to wait for the target where nobody says so, and
+    `force` whether it can go on although somebody is inside the old code.
     """
 
     live_patching: bool = True
@@ -57,6 +58,7 @@ class Capabilities:
     ordered: bool = True
     replaces_by_module: bool = False
     patience: float = 1.0
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class ImageFacts:
     code will be placed, `patch_area_free` its largest free run in bytes. `boot`
     differs after every boot, and is "" where the target has no such thing. `unseen`
     says how to get the image's names and code where they could not be had; then no
-    symbol and no code of it is known."""
+    symbol and no code of it is known. `compiled` says by what, by whom and when, and
+    `cpus` on how many processors it runs; "" and 0 where that is not known."""
 
     build_id: str
     version: str
@@ -76,6 +79,8 @@ class ImageFacts:
     patch_area_free: int
     boot: str = ""
     unseen: str = ""
+    compiled: str = ""
+    cpus: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,8 @@ class PatchedFunction:
 @dataclass(frozen=True)
 class LoadedPatch:
     """A patch that is on the target. `functions` are the spans of the old
-    functions it redirects, `symbols` the names it brought, `status` the errno of
+    functions it redirects, `symbols` the names it brought, `uses` those that it left to
+    be found elsewhere (nothing where its module is not at hand), `status` the errno of
     its last action ("" = success), `code` where its own code lies (empty where that
     is not known). On Linux `patched` has the functions, `states` the system states it
     has changed (None where that is not known), and `pinned` that a forced transition
@@ -109,6 +115,7 @@ class LoadedPatch:
     status: str = ""
     functions: tuple[Span, ...] = ()
     symbols: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     metadata: tuple[tuple[str, str], ...] = ()
     code: Span = Span(0, 0)
     patched: tuple[PatchedFunction, ...] = ()
@@ -192,7 +199,8 @@ class KernelFacts:
     and says nothing about the others unless `exports_known`; the same holds for
     Facts.symbols and `symbols_known`. `image` is the file that was read beside the
     running kernel, "" where none fits. `unwinder` is "orc" where stacks are read by
-    means of tables that modules must bring, "" where that is not known.
+    means of tables that modules must bring, "" where that is not known. `built_in` are
+    those names of the patches asked for that parts of the kernel itself have.
     """
 
     release: str
@@ -207,6 +215,7 @@ class KernelFacts:
     symbols_known: bool = True
     image: str = ""
     unwinder: str = "orc"
+    built_in: tuple[str, ...] = ()
 
     def module(self, name: str) -> ModuleFact | None:
         return next((one for one in self.modules if one.name == name), None)

@@ -16,13 +16,17 @@ class Load:
 
 @dataclass(frozen=True)
 class Apply:
+    """`force` as in Policy, here and below."""
+
     name: str
     nodeps: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True)
 class Revert:
     name: str
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Replace:
 
     name: str
     replaced: tuple[str, ...]
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Policy:
-    """What the operator allows."""
+    """What the operator allows. `force`: tasks that do not leave the old code in time
+    are switched all the same."""
 
     nodeps: bool = False
+    force: bool = False
     live_patching: bool = True
     licensed: bool = True
 

@@ -176,6 +176,7 @@ def as_loaded(patch: Patch, situation: Situation) -> LoadedPatch:
             if start is not None and start != UNPLACED
         ),
         symbols=tuple(symbol.name for symbol in patch.new_symbols),
+        uses=patch.undefined,
         metadata=patch.metadata,
     )
 

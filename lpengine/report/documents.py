@@ -31,6 +31,7 @@ class StepRow(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str = ""
     nodeps: bool = False
     replaces: list[str] = []
+    force: bool = False
 
 
 class PlanDocument(Document, frozen=True, kw_only=True):
@@ -111,24 +112,31 @@ class EmulationDocument(Document, frozen=True, kw_only=True):
 
 
 class LoadedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """`pinned`: its module stays in the kernel until the next boot, since a transition
+    was forced."""
+
     name: str
     state: str
     build_id: str
     depends: str
     functions: list[str]
     reverted: bool
+    pinned: bool
     metadata: dict[str, str]
 
 
 class StatusDocument(Document, frozen=True, kw_only=True):
-    """lpengine/status/1. `effective` lists what was applied onto the booted image,
-    bottom of the stack first; `in_progress` names a patch that the target is changing
-    at this moment; `interrupted` is the verb of a broken-off run, of which
-    nothing is left where the target has `booted_since`."""
+    """lpengine/status/1. `compiled` and `cpus` are "" and 0 where not known;
+    `effective` lists what was applied onto the booted image, bottom of the stack first;
+    `in_progress` names a patch that the target is changing at this moment;
+    `interrupted` is the verb of a broken-off run, of which nothing is left where the
+    target has `booted_since`."""
 
     target: str
     booted_version: str
     booted_build_id: str
+    compiled: str
+    cpus: int
     effective_build_id: str
     effective: list[str]
     patches: list[LoadedRow]

@@ -49,11 +49,11 @@ def step_of(row: StepRow) -> Step:
         case "load":
             return Load(row.patch, row.sha256)
         case "apply":
-            return Apply(row.patch, row.nodeps)
+            return Apply(row.patch, row.nodeps, row.force)
         case "revert":
-            return Revert(row.patch)
+            return Revert(row.patch, row.force)
         case "replace":
-            return Replace(row.patch, tuple(row.replaces))
+            return Replace(row.patch, tuple(row.replaces), row.force)
         case "unload":
             return Unload(row.patch, row.sha256)
         case _:

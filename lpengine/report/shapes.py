@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from lpengine.engine import Outcome, StepOutcome
 from lpengine.journal import StepEntry
 from lpengine.planner import Facts, Finding, Load, Replace, Step, Unload
-from lpengine.planner.plan import Apply
+from lpengine.planner.plan import Apply, Revert
 from lpengine.report import documents as d
 from lpengine.report.disassembly import (
     known_names,
@@ -67,6 +67,7 @@ def step_row(step: Step) -> d.StepRow:
         sha256=step.sha256 if isinstance(step, Load | Unload) else "",
         nodeps=isinstance(step, Apply) and step.nodeps,
         replaces=list(step.replaced) if isinstance(step, Replace) else [],
+        force=isinstance(step, Apply | Revert | Replace) and step.force,
     )
 
 
@@ -163,6 +164,8 @@ def status_document(status: Status) -> d.StatusDocument:
         target=facts.target,
         booted_version=facts.image.version,
         booted_build_id=facts.image.build_id,
+        compiled=facts.image.compiled,
+        cpus=facts.image.cpus,
         effective_build_id=effective_build_id(facts),
         effective=list(facts.applied),
         patches=[
@@ -173,6 +176,7 @@ def status_document(status: Status) -> d.StatusDocument:
                 depends=patch.depends,
                 functions=[f"{span.start:#x}" for span in patch.functions],
                 reverted=patch.reverted,
+                pinned=patch.pinned,
                 metadata=dict(patch.metadata),
             )
             for patch in facts.loaded

@@ -48,14 +48,20 @@ def step_text(step: Step) -> str:
     match step:
         case Load(name, sha256):
             return f"load {name} (sha256 {sha256[:12]})"
-        case Apply(name, nodeps):
-            return f"apply {name}{' without dependency check' if nodeps else ''}"
-        case Revert(name):
-            return f"revert {name}"
-        case Replace(name, replaced):
-            return f"replace {', '.join(replaced) or 'nothing'} by {name}"
+        case Apply(name, nodeps, force):
+            without = " without dependency check" if nodeps else ""
+            return f"{forced(force)}apply {name}{without}"
+        case Revert(name, force):
+            return f"{forced(force)}revert {name}"
+        case Replace(name, replaced, force):
+            others = ", ".join(replaced) or "nothing"
+            return f"{forced(force)}replace {others} by {name}"
         case Unload(name):
             return f"unload {name}"
+
+
+def forced(force: bool) -> str:
+    return "by force " if force else ""
 
 
 def finding_lines(findings: Sequence[Finding]) -> Iterator[str]:
@@ -123,6 +129,10 @@ def status_lines(status: Status) -> Iterator[str]:
     yield f"Target     {facts.target}"
     version = facts.image.version or "unknown version"
     yield f"Booted     {version}  build id {facts.image.build_id}"
+    if facts.image.compiled:
+        yield f"Compiled   {facts.image.compiled}"
+    if facts.image.cpus:
+        yield f"CPUs       {facts.image.cpus}"
     yield f"Effective  {stack_text(facts)}"
     if facts.in_progress:
         yield f"Under way  {facts.in_progress} is being changed at this moment"
@@ -185,7 +195,7 @@ def stack_rows(status: Status) -> Iterator[tuple[str, ...]]:
     for patch in status.facts.loaded:
         yield (
             patch.name,
-            patch.state.value,
+            patch.state.value + (", pinned" if patch.pinned else ""),
             patch.build_id[:12],
             patch.depends[:12],
             str(len(patch.functions)),

@@ -5,10 +5,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+from lpengine.errors import TargetError
 from lpengine.patch.model import Patch
 from lpengine.planner.facts import Facts
 
 DEFAULT_TIMEOUT = timedelta(seconds=1)
+
+
+def require_no_force(name: str, force: bool) -> None:
+    """For targets that change code only while nobody is inside."""
+    if force:
+        raise TargetError(
+            f"{name}: nothing can be forced on this target", cause="unknown-action"
+        )
 
 
 class Target(Protocol):
@@ -29,11 +38,23 @@ class Target(Protocol):
 
     def load(self, patch: Patch) -> None: ...
 
-    def apply(self, name: str, timeout: timedelta, *, nodeps: bool = False) -> None: ...
+    def apply(
+        self,
+        name: str,
+        timeout: timedelta,
+        *,
+        nodeps: bool = False,
+        force: bool = False,
+    ) -> None:
+        """`force`, here and below: when the time is up, go on although somebody is
+        inside the old code; where Capabilities.force."""
+        ...
 
-    def revert(self, name: str, timeout: timedelta) -> None: ...
+    def revert(self, name: str, timeout: timedelta, *, force: bool = False) -> None: ...
 
-    def replace(self, name: str, timeout: timedelta) -> None: ...
+    def replace(
+        self, name: str, timeout: timedelta, *, force: bool = False
+    ) -> None: ...
 
     def unload(self, name: str) -> None: ...
 

@@ -137,8 +137,12 @@ class LinuxTarget:
     ) -> None:
         """Bring the module in and wait until every task runs the new code.
         `BusyError` names those that hold it up, and the patch is off again. `force`
-        switches them regardless, which may crash the kernel and pins modules for
-        ever. `nodeps` has no meaning here: patches do not name what lies below."""
+        switches them regardless, which may crash the kernel. `nodeps` has no meaning
+        here: patches do not name what lies below."""
+        self._apply(name, timeout, force)
+
+    def _apply(self, name: str, timeout: timedelta, force: bool) -> bool:
+        """Whether it had to be forced."""
         self._require_idle(name)
         kept = self._require_kept(name)
         if self._running(name) is not None:
@@ -149,12 +153,13 @@ class LinuxTarget:
         if patch is None:
             self._remove_quietly(name)
             raise wrong_state(name, "its module came in and enabled no patch")
-        self._finish_applying(kept, patch, timeout, force)
+        return self._finish_applying(patch, timeout, force)
 
     def revert(self, name: str, timeout: timedelta, *, force: bool = False) -> None:
         """Switch the patch off and wait until no task runs its code. The module
-        stays; on failure the patch is on again. `force` as in `apply`. One that is
-        still on its way on, or off, because a process has died over it, goes off."""
+        stays; on failure the patch is on again. `force` as in `apply`, and then the
+        kernel never lets go of the module (klp_force_transition). One that is still on
+        its way on, or off, because a process has died over it, goes off."""
         patch = self._running(name)
         if patch is None:
             raise wrong_state(name, "it is not applied")
@@ -163,31 +168,31 @@ class LinuxTarget:
         if patch.enabled:
             write(self._tree, name, "enabled", "0")
         patch = self._running(name)
-        if patch is not None and not patch.enabled:
-            forced = complete(self._tree, self._kernel.clock, patch, timeout, force)
-            if forced:
-                self._store.mark(name, pinned=True)
+        going = patch if patch is not None and not patch.enabled else None
+        clock = self._kernel.clock
+        if going and complete(self._tree, clock, going, timeout, force):
+            self._store.mark(name, pinned=True)
         if self._running(name) is not None:
             raise wrong_state(name, "the kernel took the request and left it on")
         self._store.mark(name, reverted=True)
 
     def replace(self, name: str, timeout: timedelta, *, force: bool = False) -> None:
-        """As `apply`, and in the same transition everything else goes off. The
-        module must have been built for that."""
+        """As `apply`, and in the same transition everything else goes off: `force`
+        keeps their modules in the kernel. This one must have been built for that."""
         self._require_kept(name)
         if not self.module(name).replace:
             raise TargetError(
                 f"{name}: it was not built to replace others",
                 cause="not-cumulative",
                 errno="EINVAL",
-                hint="build it with --replaces-all, or revert the others first",
+                hint="build it with --atomic-replace, or revert the others first",
             )
         before = self._look().applied
-        self.apply(name, timeout, force=force)
+        forced = self._apply(name, timeout, force)
         for other in before:
             if self._running(other) is not None:
                 raise wrong_state(other, f"{name} did not replace it")
-            self._store.mark(other, reverted=True, pinned=True if force else None)
+            self._store.mark(other, reverted=True, pinned=forced or None)
 
     def unload(self, name: str) -> None:
         """Take a module that is off out of the kernel, and forget it."""
@@ -196,7 +201,7 @@ class LinuxTarget:
             raise TargetError(
                 f"{name}: it is applied",
                 cause="unload-applied",
-                errno="EBUSY",
+                errno="EAGAIN",
                 hint=f"revert it first: lpengine revert {name}",
             )
         if name not in shown.names:
@@ -254,21 +259,22 @@ class LinuxTarget:
             self._kernel.loader.insert(self._store.path(kept.name))
         except OSError as error:
             messages = self._kernel.log.close(log)
-            refused = refusal(kept.name, error.errno or 0, messages)
+            refused = refusal(self.module(kept.name), error.errno or 0, messages)
             if refused.cause == "function-hooked" and not is_tracing(self._tree):
                 refused.cause = "tracing-disabled"
             raise refused from error
         self._kernel.log.close(log)
 
     def _finish_applying(
-        self, kept: Kept, patch: RunningPatch, timeout: timedelta, force: bool
-    ) -> None:
+        self, patch: RunningPatch, timeout: timedelta, force: bool
+    ) -> bool:
         try:
             forced = complete(self._tree, self._kernel.clock, patch, timeout, force)
         except BusyError:
-            self._remove_quietly(kept.name)
+            self._remove_quietly(patch.name)
             raise
-        self._store.mark(kept.name, reverted=False, pinned=True if forced else None)
+        self._store.mark(patch.name, reverted=False)
+        return forced
 
     def _remove_quietly(self, name: str) -> None:
         """It is off: should it not go, it is in nobody's way."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lpengine.errors import TargetError
+from lpengine.patch.model import Patch
 
 # (what the log says, the cause)
 _MESSAGES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -24,6 +25,8 @@ _MESSAGES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"no symbol version for ", "symbol-version-missing"),
         (r"disagrees about version of symbol ", "symbol-version-mismatch"),
         (r"[Uu]nknown symbol ", "unknown-symbol"),
+        (r": module is already loaded", "name-in-use"),
+        (r"module has no symbols \(stripped\?\)", "no-symbol-table"),
         (r"Loading of .*module.* is rejected", "module-unsigned"),
         (r"Lockdown: .*module loading is restricted", "locked-down"),
         (r"livepatch support is disabled", "no-live-patching"),
@@ -43,6 +46,8 @@ _MESSAGES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"pre-patch callback failed", "hook-veto"),
     )
 )
+
+_SYMBOL = re.compile(r"symbol '(.*)' not found in symbol table")
 
 # Where the log says nothing.
 _SILENT: dict[int, str] = {
@@ -90,15 +95,34 @@ class KernelLog:
         return tuple(messages)
 
 
-def refusal(name: str, number: int, messages: tuple[str, ...]) -> TargetError:
-    """The kernel refused to load the module `name`."""
-    cause, said = understood(number, messages)
+def refusal(patch: Patch, number: int, messages: tuple[str, ...]) -> TargetError:
+    """The kernel refused to load the module of `patch`."""
     symbol = errno.errorcode.get(number, str(number))
+    cause, said = understood(number, messages)
+    if not said:
+        # Of what the module itself breaks the kernel says little.
+        broken = (each.cause for each in patch.violations if each.errno == symbol)
+        cause = next(broken, cause)
+    if cause == "klp-symbol-not-found":
+        cause = what_is_missing(patch, said)
+    why = f"{said or os.strerror(number)} ({symbol})"
     return TargetError(
-        f"{name}: the kernel refuses it: {said or os.strerror(number)} ({symbol})",
-        cause=cause,
-        errno=symbol,
+        f"{patch.name}: the kernel refuses it: {why}", cause=cause, errno=symbol
     )
+
+
+def what_is_missing(patch: Patch, said: str) -> str:
+    """The kernel looks up the symbols of relocations first and then, with the same
+    words when it fails, the functions to be redirected (klp_find_object_symbol)."""
+    found = _SYMBOL.search(said)
+    name = found[1] if found else ""
+    for each in patch.klp_relocations:
+        if each.symbol and each.symbol.name == name:
+            astray = each.symbol.object != each.object
+            return "klp-relocation-misfiled" if astray else "klp-symbol-not-found"
+    if name in {each.name for each in patch.functions}:
+        return "old-function-not-found"
+    return "klp-symbol-not-found"
 
 
 def understood(number: int, messages: tuple[str, ...]) -> tuple[str, str]:

@@ -30,6 +30,8 @@ from lpengine.targets.linux_tree import (
     LoadedModule,
     RunningPatch,
     Tree,
+    compiled,
+    cpus,
     image_build_id,
     is_tracing,
     loaded_modules,
@@ -151,6 +153,8 @@ class Observer:
             patch_area=Span(0, 0),
             patch_area_free=_MODULE_SPACE,
             boot=self.boot,
+            compiled=compiled(self.tree),
+            cpus=cpus(self.tree),
         )
 
     def capabilities(self, privileged: bool) -> Capabilities:
@@ -166,6 +170,7 @@ class Observer:
             ordered=False,
             replaces_by_module=True,
             patience=_PATIENCE,
+            force=True,
         )
 
     def loaded(self, shown: Shown, name: str) -> LoadedPatch:
@@ -226,6 +231,12 @@ class Observer:
             symbols_known=symbols.known,
             image=found.path if found else "",
             unwinder=unwinder(symbols),
+            built_in=tuple(
+                patch.name
+                for patch in patches
+                if shown.module(patch.name) is None
+                and (self.tree.sys / "module" / patch.name).is_dir()
+            ),
         )
 
     def file(self) -> KernelFile | None:

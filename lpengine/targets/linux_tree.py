@@ -148,6 +148,23 @@ def release(tree: Tree) -> str:
     return text(tree.proc / "sys/kernel/osrelease") or ""
 
 
+def compiled(tree: Tree) -> str:
+    """What /proc/version says behind the release, in brackets and after: by whom, with
+    what, and when."""
+    said = text(tree.proc / "version") or ""
+    return said.partition(f"{release(tree)} ")[2]
+
+
+def cpus(tree: Tree) -> int:
+    """Of a list like "0-3,8"."""
+    online = text(tree.sys / "devices/system/cpu/online") or ""
+    ranges = (each.partition("-") for each in online.split(",") if each)
+    try:
+        return sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
+    except ValueError:
+        return 0
+
+
 def is_tracing(tree: Tree) -> bool:
     """Whether the function tracer, which redirects functions, is switched on."""
     return number(tree.proc / "sys/kernel/ftrace_enabled") != 0

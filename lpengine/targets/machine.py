@@ -21,6 +21,7 @@ from lpengine.planner.facts import (
     Span,
     SymbolFact,
 )
+from lpengine.targets.base import require_no_force
 
 _CAPABILITIES = Capabilities(
     careful=True,
@@ -78,13 +79,23 @@ class MachineTarget:
     def load(self, patch: Patch) -> None:
         self.loader.load(patch)
 
-    def apply(self, name: str, timeout: timedelta, *, nodeps: bool = False) -> None:
+    def apply(
+        self,
+        name: str,
+        timeout: timedelta,
+        *,
+        nodeps: bool = False,
+        force: bool = False,
+    ) -> None:
+        require_no_force(name, force)
         self.loader.apply(name, timeout, nodeps=nodeps)
 
-    def revert(self, name: str, timeout: timedelta) -> None:
+    def revert(self, name: str, timeout: timedelta, *, force: bool = False) -> None:
+        require_no_force(name, force)
         self.loader.revert(name, timeout)
 
-    def replace(self, name: str, timeout: timedelta) -> None:
+    def replace(self, name: str, timeout: timedelta, *, force: bool = False) -> None:
+        require_no_force(name, force)
         self.loader.replace(name, timeout)
 
     def unload(self, name: str) -> None:
@@ -118,6 +129,7 @@ class MachineTarget:
             irreversible=any(hook.kind in _OWN_ACTIONS for hook in loaded.hooks),
             functions=tuple(function.span for function in loaded.functions),
             symbols=tuple(symbol.name for symbol in loaded.symbols if symbol.new),
+            uses=module.undefined,
             metadata=module.metadata,
             code=loaded.text,
         )

@@ -11,6 +11,7 @@ from lpengine.core.hypercall import NODEPS, Action, Listed, Progress
 from lpengine.errors import NotFoundError, NotPermittedError, TargetError
 from lpengine.patch.model import Patch
 from lpengine.planner.facts import Facts
+from lpengine.targets.base import require_no_force
 from lpengine.targets.xen_answers import (
     action_refused,
     not_in_state,
@@ -100,13 +101,23 @@ class XenTarget:
                 patch, error.errno or 0, self._said(patch.name), before.modules
             ) from error
 
-    def apply(self, name: str, timeout: timedelta, *, nodeps: bool = False) -> None:
+    def apply(
+        self,
+        name: str,
+        timeout: timedelta,
+        *,
+        nodeps: bool = False,
+        force: bool = False,
+    ) -> None:
+        require_no_force(name, force)
         self._change(name, Action.APPLY, timeout, NODEPS if nodeps else 0)
 
-    def revert(self, name: str, timeout: timedelta) -> None:
+    def revert(self, name: str, timeout: timedelta, *, force: bool = False) -> None:
+        require_no_force(name, force)
         self._change(name, Action.REVERT, timeout)
 
-    def replace(self, name: str, timeout: timedelta) -> None:
+    def replace(self, name: str, timeout: timedelta, *, force: bool = False) -> None:
+        require_no_force(name, force)
         self._change(name, Action.REPLACE, timeout)
 
     def unload(self, name: str) -> None:

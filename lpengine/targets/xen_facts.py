@@ -27,8 +27,8 @@ _NOWHERE = Span(0, 0)
 
 
 class Observer:
-    """Makes facts. `build_id`, `version` and `find_image` tell of the running
-    image, and are asked once, when first needed."""
+    """Makes facts. `build_id` and what follows tell of the running image, and are
+    asked once, when first needed."""
 
     def __init__(
         self,
@@ -38,6 +38,8 @@ class Observer:
         *,
         build_id: Callable[[], str],
         version: Callable[[], str],
+        compiled: Callable[[], str],
+        cpus: Callable[[], int],
         find_image: Callable[[str], RunningImage | None],
     ) -> None:
         self._name = name
@@ -45,6 +47,8 @@ class Observer:
         self._store = store
         self._find_build_id = build_id
         self._find_version = version
+        self._find_compiled = compiled
+        self._find_cpus = cpus
         self._find_image = find_image
 
     @cached_property
@@ -54,6 +58,14 @@ class Observer:
     @cached_property
     def image(self) -> RunningImage | None:
         return self._find_image(self.build_id)
+
+    @cached_property
+    def compiled(self) -> str:
+        return self._find_compiled()
+
+    @cached_property
+    def cpus(self) -> int:
+        return self._find_cpus()
 
     def nothing(self, error: OSError) -> Facts:
         """Where the hypervisor does not answer."""
@@ -90,7 +102,7 @@ class Observer:
             modules=known,
             applied=applied,
             reverted=tuple(sorted(reverted)),
-            version=memory.version if on else self._find_version(),
+            version=memory.version or ("" if on else self._find_version()),
         )
 
     def facts(
@@ -157,9 +169,14 @@ class Observer:
             irreversible=has_action_hooks(module),
             functions=tuple(span for span in spans if span),
             symbols=tuple(symbol.name for symbol in module.new_symbols),
+            uses=module.undefined,
         )
 
     def _image_facts(self, version: str) -> ImageFacts:
+        seen = self._seen_facts(version)
+        return replace(seen, compiled=self.compiled, cpus=self.cpus)
+
+    def _seen_facts(self, version: str) -> ImageFacts:
         if self.image is not None:
             return self.image.facts(self.build_id, version, self._boot)
         area = Span(0, 0)

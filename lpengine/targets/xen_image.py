@@ -58,6 +58,18 @@ def read_version(sysfs: Path = SYSFS) -> str:
     return ".".join(parts) + (extra if extra.startswith((".", "-")) else "")
 
 
+def read_compiled(sysfs: Path = SYSFS) -> str:
+    """ "gcc (Debian 12.2.0-14) 12.2.0, by root@debian, Tue Nov 12 …"."""
+    try:
+        compiler, by, date = (
+            (sysfs / "compilation" / part).read_text().strip()
+            for part in ("compiler", "compiled_by", "compile_date")
+        )
+    except OSError:
+        return ""
+    return f"{compiler}, by {by}, {date}"
+
+
 def find_symbols(build_id: str) -> Image | None:
     """The first image with that build id of those that may have it."""
     for path in candidates():

@@ -1,7 +1,6 @@
 """The running Xen, found on the machine that this is."""
 
 import os
-from functools import lru_cache
 from pathlib import Path
 
 from lpengine.core.hypercall import Hypervisor, Privcmd
@@ -11,6 +10,7 @@ from lpengine.targets.xen_image import (
     RunningImage,
     find_symbols,
     read_build_id,
+    read_compiled,
     read_version,
 )
 from lpengine.targets.xen_store import Store, read_boot_id
@@ -34,6 +34,8 @@ def open_target(_: str = "") -> XenTarget:
         store,
         build_id=running_build_id,
         version=read_version,
+        compiled=read_compiled,
+        cpus=running_cpus,
         find_image=running_image,
     )
     return XenTarget(open_calls, store, observer)
@@ -50,6 +52,14 @@ def open_calls() -> Calls:
         return Tool(tool)
 
 
+def running_cpus() -> int:
+    """0 where the hypervisor does not say."""
+    try:
+        return Hypervisor(Privcmd()).cpus()
+    except OSError:
+        return 0
+
+
 def running_build_id() -> str:
     """From sysfs, else by hypercall; "" where neither says it."""
     known = read_build_id()
@@ -61,8 +71,14 @@ def running_build_id() -> str:
         return ""
 
 
-@lru_cache(maxsize=1)
+# What has been found stays good: the running image does not change.
+_found: dict[str, RunningImage] = {}
+
+
 def running_image(build_id: str) -> RunningImage | None:
-    """Read once in the life of a process: the running image does not change."""
-    image = find_symbols(build_id) if build_id else None
-    return RunningImage(image) if image else None
+    """None where there are no symbols, yet."""
+    if build_id and build_id not in _found:
+        image = find_symbols(build_id)
+        if image is not None:
+            _found[build_id] = RunningImage(image)
+    return _found.get(build_id)

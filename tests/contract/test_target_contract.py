@@ -192,6 +192,8 @@ def test_a_later_patch_uses_an_earlier_ones_symbol(subject: Subject) -> None:
     assert subject.target.facts([second]).symbols["brought"][0].owner == "a"
     subject.apply(first, second)
     assert subject.call("xen_minor_version") == 99
+    used = {one.name: one.uses for one in subject.target.facts().loaded}
+    assert used == {"a": (), "b": ("brought",)}
 
 
 def test_replace_takes_the_place_of_all(subject: Subject) -> None:

@@ -44,6 +44,18 @@ _WIDTHS: dict[int, int] = {
 }
 _MOST = 16
 
+# license_is_gpl_compatible: the kernel shows klp_enable_patch to no others.
+_LICENSES = frozenset(
+    (
+        "GPL",
+        "GPL v2",
+        "GPL and additional rights",
+        "Dual BSD/GPL",
+        "Dual MIT/GPL",
+        "Dual MPL/GPL",
+    )
+)
+
 
 def broken_file(raw: bytes, error: InputError) -> Violation:
     """The one for a file that cannot be read at all."""
@@ -105,6 +117,14 @@ def _check_marks(modinfo: dict[str, str]) -> Iterator[Violation]:
             "vermagic",
             "the module does not say for which kernel it is",
             "vermagic in .modinfo",
+        )
+    if modinfo.get("license", "") not in _LICENSES:
+        yield Violation(
+            "unknown-symbol",
+            "ENOENT",
+            "klp_enable_patch",
+            f"the module's license is {modinfo.get('license') or 'not given'}",
+            "a license that is compatible with the GPL",
         )
     if "livepatch" not in modinfo:
         yield Violation(
@@ -193,6 +213,14 @@ def _check_table(image: Image, table: Section, target: Section) -> Iterator[Viol
             )
         if type_ != R_X86_64_NONE:
             yield from _check_place(data, offset, type_, place)
+        if type_ == R_X86_64_32 and not image.symbols[index].is_absolute:
+            yield Violation(
+                "relocation-overflow",
+                "ENOEXEC",
+                place,
+                "32 bits without a sign",
+                "code for -mcmodel=kernel: the kernel's addresses are negative",
+            )
 
 
 def _check_place(

@@ -203,6 +203,7 @@ PHASES: tuple[tuple[str, Mapping[str, str]], ...] = (
             "waitqueue-active": "LP-QUI-204",
             "quiesce-timeout": "LP-QUI-201",
             "function-busy": "LP-QUI-203",
+            "forced": "LP-QUI-206",
             "function-not-traced": "LP-SHP-172",
             "function-hooked": "LP-DEP-502",
             "tracing-disabled": "LP-ENV-611",

@@ -97,4 +97,19 @@ CODES = (
         "picks up the fixed file instead.",
         retryable=True,
     ),
+    Code(
+        "LP-QUI-206",
+        "FORCED_TRANSITION",
+        summary="Tasks are switched although they may be inside the old code.",
+        detection="It was asked for, by --force.",
+        remedy="reboot soon",
+        guidance=Guidance.REBOOT_HOST,
+        source="Linux kernel/livepatch/transition.c: klp_force_transition",
+        text="A task that sleeps in a function goes on in the old code although the "
+        "kernel holds it for switched, and what it calls is already the new one. Where "
+        "the two do not go together the kernel may crash. The module of a patch that "
+        "comes off so is never freed: it stays until the next boot. It is the way out "
+        "where a fix must come on at once and a reboot has to wait.",
+        severity=Severity.WARN,
+    ),
 )

@@ -65,19 +65,24 @@ def tracing_on(patch: Patch, situation: Situation) -> Iterator[Finding]:
 
 
 def name_not_taken(patch: Patch, situation: Situation) -> Iterator[Finding]:
-    """A module of that name which is no live patch (add_unformed_module)."""
+    """A module of that name which is no live patch (add_unformed_module), or a part of
+    the kernel that has a place in /sys/module (mod_sysfs_init)."""
     kernel = situation.facts.kernel
-    if kernel is not None and kernel.module(patch.name) is not None:
-        yield refuse_name(patch)
+    if kernel is None:
+        return
+    if kernel.module(patch.name) is not None:
+        yield name_taken(patch, "a kernel module", "EEXIST")
+    elif patch.name in kernel.built_in:
+        yield name_taken(patch, "a part of the kernel", "EINVAL")
 
 
-def refuse_name(patch: Patch) -> Finding:
-    from_name = f"a kernel module named {patch.name} is loaded"
+def name_taken(patch: Patch, by: str, errno: str) -> Finding:
     return refuse(
         "name-in-use",
         patch.name,
         patch.name,
-        observed=from_name,
+        observed=f"{by} has the name {patch.name}",
         needed="a name of its own",
         remedy="give this patch another name",
+        errno=errno,
     )

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from lpengine.planner.findings import Finding
-from lpengine.planner.judgement import Evidence, block
+from lpengine.planner.judgement import Evidence, answer, block
+from lpengine.planner.situation import Situation
 
 # "" where the kernel takes the module and misbehaves.
 ANSWERS: Mapping[str, str] = MappingProxyType(
@@ -16,6 +17,7 @@ ANSWERS: Mapping[str, str] = MappingProxyType(
         "no-live-patching": "ENOEXEC",
         "not-privileged": "EPERM",
         "name-in-use": "EEXIST",
+        "unload-applied": "EAGAIN",
         "modules-disabled": "EPERM",
         "module-unsigned": "EKEYREJECTED",
         "locked-down": "EPERM",
@@ -35,7 +37,6 @@ ANSWERS: Mapping[str, str] = MappingProxyType(
         "klp-relocation-early": "",
         "relocation-target-nonzero": "ENOEXEC",
         "old-function-not-found": "EINVAL",
-        "init-target": "EINVAL",
         "init-reference": "",
         "function-not-traced": "EINVAL",
         "function-hooked": "EBUSY",
@@ -50,6 +51,12 @@ ANSWERS: Mapping[str, str] = MappingProxyType(
 )
 
 
+def errno_of(cause: str, situation: Situation) -> str:
+    """For causes that several kinds of target know: what this one answers."""
+    linux = situation.facts.capabilities.format == "linux"
+    return ANSWERS[cause] if linux else answer(cause)
+
+
 def refuse(
     cause: str,
     patch: str,
@@ -58,8 +65,10 @@ def refuse(
     observed: str,
     needed: str,
     remedy: str = "",
+    errno: str | None = None,
     **evidence: Evidence,
 ) -> Finding:
+    """`errno` where the kernel answers otherwise than it usually does."""
     return block(
         cause,
         patch,
@@ -67,6 +76,6 @@ def refuse(
         observed=observed,
         needed=needed,
         remedy=remedy,
-        errno=ANSWERS[cause],
+        errno=ANSWERS[cause] if errno is None else errno,
         **evidence,
     )

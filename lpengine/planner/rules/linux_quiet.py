@@ -17,7 +17,7 @@ def tasks_leave(patch: Patch, situation: Situation) -> Iterator[Finding]:
     for busy in situation.facts.busy:
         if busy.function not in functions:
             continue
-        if busy.resident:
+        if busy.resident and not situation.policy.force:
             yield never_leaves(patch, busy)
         else:
             yield passing(patch.name, busy)

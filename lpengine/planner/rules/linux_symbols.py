@@ -67,12 +67,13 @@ def redirectable(
 ) -> Iterator[Finding]:
     if fact.init:
         yield refuse(
-            "init-target",
+            "function-not-traced",
             patch.name,
             function.name,
             observed="it runs while booting only, and its memory is gone",
             needed="a function that is still there",
             remedy="nothing is left to patch: the fix takes effect with the next boot",
+            init="yes",
         )
     elif fact.traced is False:
         yield refuse(

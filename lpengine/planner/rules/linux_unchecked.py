@@ -32,7 +32,7 @@ def relocations_filed(patch: Patch, situation: Situation) -> Iterator[Finding]:
         if one.symbol is None:
             continue
         if not is_found(one.symbol.object, one.object, situation):
-            yield misfiled(patch, one)
+            yield misfiled(patch, one, situation)
         elif one.object != KERNEL:
             name = sections.get(one.section_index, "")
             user = user_of(patch, one)
@@ -69,8 +69,14 @@ def user_of(patch: Patch, one: KlpRelocation) -> FunctionPatch | None:
     )
 
 
-def misfiled(patch: Patch, one: KlpRelocation) -> Finding:
+def misfiled(patch: Patch, one: KlpRelocation, situation: Situation) -> Finding:
+    """The kernel refuses it where it comes across: for a module that it patches, or
+    that is not there (klp_resolve_symbols, klp_find_object_symbol)."""
     assert one.symbol is not None
+    if one.object == KERNEL:
+        seen = not object_there(one.symbol.object, situation)
+    else:
+        seen = one.object in patch.objects and object_there(one.object, situation)
     return refuse(
         "klp-relocation-misfiled",
         patch.name,
@@ -79,6 +85,7 @@ def misfiled(patch: Patch, one: KlpRelocation) -> Finding:
         needed=f"under {one.symbol.object}, whose symbol it is, or under a module that "
         "depends on it",
         remedy="rebuild the module",
+        errno="EINVAL" if seen else "",
         offset=f"{one.offset:#x}",
     )
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from lpengine.planner.findings import Finding
-from lpengine.planner.judgement import block
+from lpengine.planner.judgement import block, warn
+from lpengine.planner.rules.linux_findings import errno_of
 from lpengine.planner.situation import Situation
 
 
@@ -17,7 +18,8 @@ def permitted(situation: Situation) -> Iterator[Finding]:
             "",
             target,
             observed="the target has no live patching",
-            needed="a target built with live patching (Xen: CONFIG_LIVEPATCH)",
+            needed="a target built with live patching (CONFIG_LIVEPATCH)",
+            errno=errno_of("no-live-patching", situation),
         )
     if not capabilities.interface_known:
         yield block(
@@ -71,6 +73,34 @@ def allowed(situation: Situation) -> Iterator[Finding]:
             observed="the licence does not include live patching",
             needed="a licence that includes it",
         )
+
+
+def may_force(situation: Situation) -> Iterator[Finding]:
+    """Whether the target can, and what it means that it is asked to."""
+    target = situation.facts.target
+    if not situation.policy.force:
+        return
+    if not situation.facts.capabilities.force:
+        yield block(
+            "unknown-action",
+            "",
+            target,
+            observed="nothing can be forced there: it changes code only while nobody "
+            "is inside",
+            needed="Linux",
+            remedy="leave --force out",
+        )
+        return
+    yield warn(
+        "forced",
+        "",
+        target,
+        observed="tasks that have not left the old code in time are switched all the "
+        "same",
+        needed="a function that every task leaves",
+        remedy="reboot soon: what such a task does next is not foreseen, and a module "
+        "that is taken off so stays in the kernel",
+    )
 
 
 def can_replace(situation: Situation) -> Iterator[Finding]:

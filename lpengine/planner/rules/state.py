@@ -6,6 +6,7 @@ from lpengine.patch.model import Patch
 from lpengine.planner.facts import Facts, LoadedPatch
 from lpengine.planner.findings import Finding
 from lpengine.planner.judgement import block, note, warn
+from lpengine.planner.rules.linux_findings import errno_of
 from lpengine.planner.situation import Situation
 
 
@@ -102,7 +103,7 @@ def buried(patch: Patch, above: Sequence[str]) -> Finding:
     )
 
 
-def still_applied(name: str) -> Finding:
+def still_applied(name: str, situation: Situation) -> Finding:
     return block(
         "unload-applied",
         name,
@@ -110,6 +111,7 @@ def still_applied(name: str) -> Finding:
         observed="it is applied",
         needed="checked: reverted, or never applied",
         remedy=f"revert it first: lpengine revert {name}",
+        errno=errno_of("unload-applied", situation),
     )
 
 
