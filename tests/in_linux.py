@@ -1,29 +1,36 @@
 """Runs inside a guest with live patching, as root: plays what is done to its kernel,
 and prints as JSON what came of it.
 
-    python in_linux.py refusals FOLDER     every module there: foreseen, and answered
+    python in_linux.py agreement FILE      modules: what is foreseen, what is answered
     python in_linux.py stall MODULE        apply it without a plan, for two seconds
     python in_linux.py cycles MODULE N     apply and revert it N times
     python in_linux.py steps FILE          steps like ["apply", "a.ko"], in one process
 """
 
 import contextlib
+import ctypes
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import lpengine
+from lpengine.core.modules import finit_module
 from lpengine.errors import LpengineError, TargetError
 from lpengine.patch.linux.reader import read_module
+from lpengine.patch.model import Patch
 from lpengine.patch.reader import load_patch
 from lpengine.planner import plan_apply
-from lpengine.targets.linux import LinuxTarget
+from lpengine.targets.linux import CAP_SYS_MODULE, LinuxTarget
+from lpengine.targets.linux_answers import KernelLog, refusal
+from lpengine.targets.linux_transition import Clock, is_on, wait
+from lpengine.targets.linux_tree import Tree
 
 LONG = timedelta(seconds=20)
 SHORT = timedelta(seconds=2)
@@ -44,62 +51,150 @@ def modules() -> list[str]:
     return sorted(line.split()[0] for line in lines("/proc/modules"))
 
 
-def answer(target: LinuxTarget, path: Path) -> dict[str, Any]:
-    """What the kernel says to a module, whatever the plan and the reader say."""
-    patch = load_patch(path)
-    target._store.keep(patch)
-    try:
-        target.apply(patch.name, LONG)
-    except TargetError as error:
-        result = {"cause": error.cause, "errno": error.errno, "said": error.message}
-    else:
-        result = {"cause": "", "errno": "", "said": "taken"}
-        target.revert(patch.name, LONG)
-    target.unload(patch.name)
-    return result
-
-
 def foreseen(target: LinuxTarget, path: Path) -> dict[str, Any]:
     patch = load_patch(path)
     plan = plan_apply([patch], target.facts([patch]))
     return {
         "verdict": str(plan.verdict),
         "blocking": [[f.cause, f.errno] for f in plan.blocking],
+        "others": [f.cause for f in plan.findings if f not in plan.blocking],
     }
 
 
-def refusals(folder: str) -> dict[str, Any]:
-    """Modules are named NUMBER-what.ko; "below-…" are on while the others are tried,
-    "ftrace-off-…" are tried with the tracer switched off."""
-    result = {}
-    for path in sorted(Path(folder).glob("*.ko")):
-        with fresh_target() as target, surroundings(target, path):
-            before = modules()
-            result[path.stem] = {
-                "foreseen": foreseen(target, path),
-                "answered": answer(target, path),
-                "clean": modules() == before,
-            }
-    return result
+def answer(target: LinuxTarget, path: Path, after: str = "") -> dict[str, Any]:
+    """What the kernel says to a module, whatever the plan and the reader say, or to
+    another one that comes `after` it."""
+    patch = load_patch(path)
+    target._store.keep(patch)
+    kept = target._store.find(patch.name)
+    try:
+        target._insert(kept)
+        if after:
+            insert(patch, after)
+    except TargetError as error:
+        return {"cause": error.cause, "errno": error.errno, "said": error.message}
+    finally:
+        take_out(target, patch.name)
+    return {"cause": "", "errno": "", "said": "taken"}
+
+
+def insert(patch: Patch, module: str) -> None:
+    log = KernelLog()
+    heard = log.open()
+    try:
+        finit_module(Path(module))
+    except OSError as error:
+        raise refusal(patch, error.errno or 0, log.close(heard)) from error
+    log.close(heard)
+
+
+def take_out(target: LinuxTarget, name: str) -> None:
+    """If the kernel has taken it: off, and out, as soon as it lets go."""
+    if (PATCHES / name).exists():
+        wait(lambda: is_on(Tree(), name), Clock(), LONG)
+        target.revert(name, LONG)
+    for shown in (one for one in target._look().modules if one.name == name):
+        if shown.livepatch:
+            target._remove(name)
+
+
+def agreement(path: str) -> dict[str, Any]:
+    """Cases as (module, around, beside) by their names: tried one after the other."""
+    cases = json.loads(Path(path).read_text())
+    return {name: attempt(*map(str, case)) for name, case in cases.items()}
+
+
+def attempt(module: str, around: str, beside: str) -> dict[str, Any]:
+    path = Path(module)
+    before = modules()
+    with fresh_target() as target, AROUND[around](target, beside):
+        found = {
+            "foreseen": foreseen(target, path),
+            "answered": answer(target, path, beside if around == "then" else ""),
+        }
+    return {**found, "clean": modules() == before}
+
+
+Around = AbstractContextManager[None]
 
 
 @contextlib.contextmanager
-def surroundings(target: LinuxTarget, path: Path) -> Iterator[None]:
-    below = path.with_suffix(".below")
-    switch = Path("/proc/sys/kernel/ftrace_enabled")
-    if below.exists():
-        patch = load_patch(below)
-        target.load(patch)
-        target.apply(patch.name, LONG)
-    if "ftrace-off" in path.stem:
-        switch.write_text("0")
+def below(target: LinuxTarget, beside: str) -> Iterator[None]:
+    """Another patch is on."""
+    patch = load_patch(Path(beside))
+    target.load(patch)
+    target.apply(patch.name, LONG)
     try:
         yield
     finally:
-        switch.write_text("1")
-        if below.exists():
-            target.revert(patch.name, LONG)
-            target.unload(patch.name)
+        target.revert(patch.name, LONG)
+        target.unload(patch.name)
+
+
+@contextlib.contextmanager
+def in_transition(target: LinuxTarget, beside: str) -> Iterator[None]:
+    """Another patch waits for a task that sleeps in its function."""
+    sleeper = subprocess.Popen(["sleep", "300"])
+    patch = load_patch(Path(beside))
+    wait(lambda: bool(sleeping(sleeper.pid)), Clock(), LONG)
+    finit_module(Path(beside))
+    try:
+        yield
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        take_out(target, patch.name)
+
+
+def sleeping(process: int) -> bool:
+    return "nanosleep" in Path(f"/proc/{process}/stack").read_text()
+
+
+@contextlib.contextmanager
+def switched(path: str, value: str) -> Iterator[None]:
+    """A setting of the kernel, for as long as it takes; some have no way back."""
+    switch = Path(path)
+    before = switch.read_text().strip()
+    switch.write_text(value)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            switch.write_text(before)
+
+
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Without CAP_SYS_MODULE in effect."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    before = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, before) == 0
+    fewer = (ctypes.c_uint32 * 6)(*before)
+    fewer[0] &= ~CAP_SYS_MODULE
+    assert libc.capset(header, fewer) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, before) == 0
+
+
+TRACING = "/proc/sys/kernel/ftrace_enabled"
+LOCKDOWN = "/sys/kernel/security/lockdown"
+SIGNATURES = "/sys/module/module/parameters/sig_enforce"
+MODULES = "/proc/sys/kernel/modules_disabled"
+AROUND: dict[str, Callable[[LinuxTarget, str], Around]] = {
+    "": lambda *_: contextlib.nullcontext(),
+    "below": below,
+    "in-transition": in_transition,
+    "then": lambda *_: contextlib.nullcontext(),
+    "unprivileged": lambda *_: unprivileged(),
+    "ftrace-off": lambda *_: switched(TRACING, "0"),
+    # There is no way back from these.
+    "lockdown": lambda *_: switched(LOCKDOWN, "integrity"),
+    "sig-enforce": lambda *_: switched(SIGNATURES, "1"),
+    "modules-disabled": lambda *_: switched(MODULES, "1"),
+}
 
 
 def stall(path: str) -> dict[str, Any]:
@@ -192,5 +287,5 @@ def memory_free() -> int:
 
 
 if __name__ == "__main__":
-    verbs = {"refusals": refusals, "stall": stall, "cycles": cycles, "steps": steps}
+    verbs = {"agreement": agreement, "stall": stall, "cycles": cycles, "steps": steps}
     print(json.dumps(verbs[sys.argv[1]](*sys.argv[2:])))

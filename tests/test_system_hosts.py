@@ -2,9 +2,6 @@
 the line to a guest of the lab."""
 
 import os
-import shutil
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,90 +11,39 @@ from lpengine.hosts import Host, HostError, LocalHost, SshHost
 from lpengine.hosts.lab import Guest
 from lpengine.targets.host.observe import look
 from tests.host_contract import HostContract
+from tests.ssh_server import URI, make_client, namespace, serving
 
 pytestmark = pytest.mark.system
 
-SSHD = "/usr/sbin/sshd"
-ADDRESS, PORT = "127.0.0.1", 2222
-CONFIGURATION = """\
-ListenAddress {address}:{port}
-HostKey {directory}/host_key
-AuthorizedKeysFile {directory}/user_key.pub
-PidFile none
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-PermitRootLogin prohibit-password
-"""
-
-
-def command(*words: str | Path) -> None:
-    subprocess.run(words, check=True, capture_output=True, timeout=30)
-
 
 @pytest.fixture(scope="module")
-def namespace() -> Iterator[str]:
-    """A network namespace with nothing but a loopback interface."""
-    name = f"lpengine-{os.getpid()}"
-    command("ip", "netns", "add", name)
-    try:
-        command("ip", "-n", name, "link", "set", "lo", "up")
+def space() -> Iterator[str]:
+    with namespace() as name:
         yield name
-    finally:
-        command("ip", "netns", "delete", name)
 
 
 @pytest.fixture(scope="module")
 def server(
-    namespace: str, tmp_path_factory: pytest.TempPathFactory
+    space: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, ...]]:
-    """A running server; the options with which our client believes it."""
     directory = tmp_path_factory.mktemp("sshd")
-    for key in ("host_key", "user_key"):
-        path = directory / key
-        command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path)
-    text = CONFIGURATION.format(address=ADDRESS, port=PORT, directory=directory)
-    (directory / "sshd_config").write_text(text)
-    Path("/run/sshd").mkdir(exist_ok=True)  # where it separates privileges
-    argv = ["ip", "netns", "exec", namespace, SSHD, "-D", "-e", "-f"]
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen([*argv, directory / "sshd_config"], stderr=log)
-    try:
-        await_words(directory / "log", "Server listening")
-        yield (
-            f"-oIdentityFile={directory}/user_key",
-            "-oIdentitiesOnly=yes",
-            "-oStrictHostKeyChecking=accept-new",
-            f"-oUserKnownHostsFile={directory}/known_hosts",
-        )
-    finally:
-        process.terminate()
-        process.wait()
+    with serving(space, directory, os.environ["PATH"]) as options:
+        yield options
 
 
 @pytest.fixture(scope="module")
 def ssh_host(
-    namespace: str,
+    space: str,
     server: tuple[str, ...],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[SshHost]:
     """Our client, entering the namespace where it starts ssh."""
-    wrapper = tmp_path_factory.mktemp("bin") / "ssh"
-    ssh = shutil.which("ssh")
-    wrapper.write_text(f'#!/bin/sh\nexec ip netns exec {namespace} {ssh} "$@"\n')
-    wrapper.chmod(0o755)
+    wrapper = make_client(tmp_path_factory.mktemp("bin"), space)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", str(wrapper.parent), prepend=":")
-        host = SshHost(f"ssh://root@{ADDRESS}:{PORT}", server)
+        patch.setenv("PATH", str(wrapper), prepend=":")
+        host = SshHost(URI, server)
         yield host
         host.close()
-
-
-def await_words(log: Path, words: str) -> None:
-    deadline = time.monotonic() + 20
-    while words not in log.read_text():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.05)
 
 
 class TestSsh(HostContract):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lpengine.elf import open_image, parse_image
+from lpengine.elf import open_image
 from lpengine.elf.kernel import KernelImage, open_kernel
 from lpengine.hosts import lab
 from lpengine.patch.linux.build import build_c
@@ -53,16 +53,6 @@ long bm_status_read(void *file, void *to, unsigned long count, long long *at)
 	return simple_read_from_buffer(to, count, at, "patched\\n", 8);
 }
 """
-VETO = """\
-struct klp_object;
-
-static int no(struct klp_object *object)
-{
-	return -19;
-}
-
-KLP_PRE_PATCH(no);
-"""
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +95,7 @@ class Driver:
         return self.run("sh", "-c", script)
 
     def lpengine(self, *argv: str, status: int = 0) -> Any:
-        words = [sys.executable, "-m", "lpengine", *argv, "--target", "linux", "--json"]
+        words = ["lpengine", *argv, "--target", "linux", "--json"]
         return json.loads(self.run(*words, status=status))
 
     def play(self, *argv: str) -> Any:
@@ -222,28 +212,6 @@ def test_a_module_is_patched_whenever_it_comes(driver, build) -> None:
     assert driver.modules() == before
 
 
-def test_what_is_refused_was_foreseen(driver, build, tmp_path) -> None:
-    folder = tmp_path / "refusals"
-    folder.mkdir()
-    expected = bad_modules(folder, build)
-    before = driver.modules()
-    seen = driver.play("refusals", str(folder))
-    wrong = {}
-    for name, (foreseen, answered, errno) in expected.items():
-        row = seen[name]
-        said = (row["answered"]["cause"], row["answered"]["errno"])
-        blocking = [tuple(each) for each in row["foreseen"]["blocking"]]
-        fine = said == (answered, errno) and row["clean"]
-        if foreseen:
-            fine = fine and bool(blocking) and blocking[0] == (foreseen, errno)
-        else:
-            fine = fine and not blocking
-        if not fine:
-            wrong[name] = row
-    assert wrong == {}
-    assert driver.modules() == before
-
-
 def test_many_cycles_while_the_function_is_called(driver, build) -> None:
     module = build("again", show(), "cmdline_proc_show")
     driver.sh(
@@ -257,137 +225,3 @@ def test_many_cycles_while_the_function_is_called(driver, build) -> None:
     assert result["wrong"] == []
     assert result["clean"]
     assert result["lost"] < 8 << 10
-
-
-# Modules that are wrong in one thing: name -> (what the plan says, what the kernel
-# says, errno). The plan says "" where only trying tells.
-Expected = dict[str, tuple[str, str, str]]
-
-
-def bad_modules(folder: Path, build: Callable[..., Path]) -> Expected:
-    good = build("bad", show(), "cmdline_proc_show").read_bytes()
-    expected: Expected = {}
-
-    def add(
-        name: str, raw: bytes, foreseen: str, answered: str, errno: str, below: str = ""
-    ) -> None:
-        (folder / f"{name}.ko").write_bytes(raw)
-        if below:
-            (folder / f"{name}.below").write_bytes(Path(below).read_bytes())
-        expected[name] = (foreseen, answered, errno)
-
-    def same(name: str, raw: bytes, cause: str, errno: str) -> None:
-        add(name, raw, cause, cause, errno)
-
-    names = ".rodata.klp_names"
-    function = b"cmdline_proc_show\0"
-    same("01-good", good, "", "")
-    same(
-        "02-vermagic",
-        edited(good, ".modinfo", b"SMP preempt", b"SMP PREEMPT"),
-        "vermagic-mismatch",
-        "ENOEXEC",
-    )
-    same(
-        "03-layout",
-        flipped(good, "__versions", b"module_layout"),
-        "module-layout-mismatch",
-        "ENOEXEC",
-    )
-    same(
-        "04-crc",
-        flipped(good, "__versions", b"seq_printf"),
-        "symbol-version-mismatch",
-        "EINVAL",
-    )
-    same(
-        "05-no-crc",
-        edited(good, "__versions", b"seq_printf", b"seq_prinXX"),
-        "symbol-version-missing",
-        "EINVAL",
-    )
-    same(
-        "06-unknown",
-        edited(good, ".strtab", b"seq_printf", b"seq_prinXX"),
-        "unknown-symbol",
-        "ENOENT",
-    )
-    same(
-        "07-not-marked",
-        edited(good, ".modinfo", b"livepatch=Y", b"livepatXX=Y"),
-        "not-marked-livepatch",
-        "EINVAL",
-    )
-    same(
-        "08-klp-symbol",
-        edited(good, ".strtab", b"saved_command_line,0", b"saved_command_linX,0"),
-        "klp-symbol-not-found",
-        "EINVAL",
-    )
-    same(
-        "09-klp-position",
-        edited(good, ".strtab", b"saved_command_line,0", b"saved_command_line,9"),
-        "symbol-position",
-        "EINVAL",
-    )
-    same(
-        "10-old-function",
-        edited(good, names, function, b"cmdline_proc_shoX\0"),
-        "klp-symbol-not-found",
-        "EINVAL",
-    )
-    expected["10-old-function"] = (
-        "old-function-not-found",
-        "klp-symbol-not-found",
-        "EINVAL",
-    )
-    same(
-        "11-not-traced",
-        edited(good, names, function, b"do_syscall_64\0\0\0\0\0"),
-        "function-not-traced",
-        "EINVAL",
-    )
-    same(
-        "12-ambiguous",
-        edited(good, names, function, b"s_show\0\0\0\0\0\0\0\0\0\0\0\0"),
-        "symbol-ambiguous",
-        "EINVAL",
-    )
-    add(
-        "13-init",
-        edited(good, names, function, b"start_kernel\0\0\0\0\0\0"),
-        "init-target",
-        "function-not-traced",
-        "EINVAL",
-    )
-    same("14-ftrace-off", good, "tracing-disabled", "EBUSY")
-    veto = build("veto", show(more=VETO), "cmdline_proc_show").read_bytes()
-    add("15-veto", veto, "", "hook-veto", "ENODEV")
-    low = build("low", show(more="KLP_STATE(77, 1);\n"), "cmdline_proc_show")
-    high = build("high", show(more="KLP_STATE(77, 2);\n"), "cmdline_proc_show")
-    add(
-        "16-state",
-        low.read_bytes(),
-        "states-incompatible",
-        "states-incompatible",
-        "EINVAL",
-        below=str(high),
-    )
-    return expected
-
-
-def edited(raw: bytes, section: str, old: bytes, new: bytes) -> bytes:
-    """The module with some bytes of a section replaced by as many others."""
-    assert len(old) == len(new)
-    found = parse_image(raw).section(section)
-    assert found is not None
-    at = raw.index(old, found.offset, found.offset + found.size)
-    return raw[:at] + new + raw[at + len(old) :]
-
-
-def flipped(raw: bytes, section: str, name: bytes) -> bytes:
-    """The module with another CRC before that name."""
-    found = parse_image(raw).section(section)
-    assert found is not None
-    at = raw.index(name, found.offset) - 8
-    return raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]

@@ -154,13 +154,15 @@ def test_what_would_kill_it_never_gets_there(
         assert f"livepatch: {cause}" not in xen_guest.console
 
 
-def test_the_command_line(in_dom0, payloads: Path) -> None:
+def test_the_command_line(xen_guest, payloads: Path) -> None:
     def lpengine_cli(*argv: object) -> dict:
-        run = "import sys; from lpengine.cli import main; main(sys.argv[1:])"
-        return json.loads(in_dom0("-c", run, *argv, "--target", "xen", "--json"))
+        words = ["lpengine", *map(str, argv), "--target", "xen", "--json"]
+        done = xen_guest.run(words)
+        assert done.status == 0, (done.stdout + done.stderr).decode()
+        return json.loads(done.stdout)
 
     applied = lpengine_cli("apply", payloads / "first.livepatch")
-    says = in_dom0("-c", "print(open('/sys/hypervisor/version/extra').read())")
+    says = xen_guest.read("/sys/hypervisor/version/extra")
     stack = lpengine_cli("status")["patches"]
     lpengine_cli("revert", "first")
     lpengine_cli("unload", "first")

@@ -1,0 +1,122 @@
+"""Plan and kernel agree: whatever Debian's Linux refuses, the plan had refused for the
+same reason and with the same errno, in one table over all reasons there are."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lpengine.elf import open_image
+from lpengine.elf.kernel import KernelImage, open_kernel
+from lpengine.hosts import lab
+from lpengine.patch.linux.build import build_c
+from lpengine.patch.linux.module_file import ModuleFile
+from tests.linux_agreement import (
+    FORESEEN,
+    NOT_PROVOKED,
+    ROWS,
+    TOLD,
+    UNCHECKED,
+    Case,
+    cases,
+    switches,
+)
+
+pytestmark = pytest.mark.system
+ROOT = Path(__file__).parent.parent
+LONG = timedelta(minutes=5)
+
+Seen = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def kernel() -> KernelImage:
+    return open_kernel(lab.stocked("linux").kernel)
+
+
+@pytest.fixture(scope="module")
+def table(linux_guest, kernel, tmp_path_factory) -> dict[str, Case]:
+    folder = tmp_path_factory.mktemp("modules")
+
+    def build(name: str, source: str, *functions: str, **more: Any) -> Path:
+        path = folder / f"{name}.c"
+        path.write_text(source)
+        built = build_c(path, dict.fromkeys(functions, ""), kernel, name=name, **more)
+        module = folder / f"{name}.ko"
+        module.write_bytes(built.payload)
+        return module
+
+    stock = lab.stocked("linux")
+    binfmt = ModuleFile(open_image(stock.modules / "kernel/fs/binfmt_misc.ko"))
+    return cases(build, kernel.btf, binfmt)
+
+
+@pytest.fixture(scope="module")
+def seen(table, linux_guest, tmp_path_factory) -> Seen:
+    return play(linux_guest, table, tmp_path_factory.mktemp("cases"))
+
+
+@pytest.fixture(scope="module")
+def spoilt(table, tmp_path_factory) -> Iterator[Seen]:
+    """In a guest of its own, since there is no way back from these."""
+    with lab.boot("linux", memory=512) as guest:
+        guest.run(["mount", "-t", "securityfs", "none", "/sys/kernel/security"])
+        yield play(guest, switches(table), tmp_path_factory.mktemp("spoilt"))
+
+
+def play(guest: lab.Guest, table: dict[str, Case], folder: Path) -> Seen:
+    for name, case in table.items():
+        (folder / f"{name}.ko").write_bytes(case.module)
+        (folder / f"{name}.beside").write_bytes(case.beside)
+    written = {
+        name: (
+            str(folder / f"{name}.ko"),
+            case.around,
+            str(folder / f"{name}.beside") if case.beside else "",
+        )
+        for name, case in table.items()
+    }
+    (folder / "cases.json").write_text(json.dumps(written))
+    words = ["python3", "-m", "tests.in_linux", "agreement", folder / "cases.json"]
+    done = guest.run([*map(str, words)], timeout=LONG, directory=str(ROOT))
+    assert done.status == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+def agrees(case: Case, row: dict[str, Any]) -> bool:
+    answered = (row["answered"]["cause"], row["answered"]["errno"])
+    blocking = [tuple(each) for each in row["foreseen"]["blocking"]]
+    if not row["clean"]:
+        return False
+    if case.kind == FORESEEN:
+        return blocking[:1] == [answered] == [(case.cause, case.errno)]
+    if case.kind == UNCHECKED:
+        return blocking[:1] == [(case.cause, "")] and answered == ("", "")
+    if case.kind == TOLD:
+        told = case.cause in row["foreseen"]["others"]
+        return told and not blocking and answered[1] == case.errno
+    return not blocking and answered == ("", "")
+
+
+def test_every_reason_is_tried_or_says_why_not(table) -> None:
+    tried = Counter(case.row for case in (*table.values(), *switches(table).values()))
+    assert set(tried) | set(NOT_PROVOKED) == set(ROWS)
+    assert not set(tried) & set(NOT_PROVOKED)
+
+
+def test_what_the_kernel_refuses_was_foreseen(table, seen: Seen) -> None:
+    wrong = {n: (table[n], seen[n]) for n in table if not agrees(table[n], seen[n])}
+    assert wrong == {}, "\n".join(
+        f"{name}: {case.cause} {case.errno}: {row}"
+        for name, (case, row) in wrong.items()
+    )
+
+
+def test_what_an_administrator_forbids_was_foreseen(table, spoilt: Seen) -> None:
+    expected = switches(table)
+    wrong = {n: spoilt[n] for n in expected if not agrees(expected[n], spoilt[n])}
+    assert wrong == {}
