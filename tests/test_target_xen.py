@@ -21,6 +21,7 @@ from lpengine.patch.xen.spec import FunctionSpec, SectionSpec
 from lpengine.patch.xen.writer import write_payload
 from lpengine.planner import PatchState, Severity, Verdict, plan_apply
 from lpengine.planner.facts import Span
+from lpengine.report.disassembly import redirected_rows
 from lpengine.targets.xen import XenTarget
 from lpengine.targets.xen_answers import name_of
 from lpengine.targets.xen_facts import Observer
@@ -456,6 +457,13 @@ def test_the_image_tells_names_and_code(bench: Bench, hv) -> None:
     assert code.live != code.shipped
     assert code.live[5:] == code.shipped[5:]
     assert facts.loaded[0].functions[0].start == symbol.value
+    # Only Xen knows where it has put the new code.
+    assert code.unsure == (Span(symbol.value + 1, symbol.value + 5),)
+    (row,) = redirected_rows(
+        code.live, symbol.value, {}, "xen_major_version of a", code.unsure
+    )
+    assert "e9 ?? ?? ?? ??" in row
+    assert row.endswith("jmp ?  <xen_major_version of a>")
 
 
 def test_the_version_is_the_images_whatever_a_patch_makes_it_say(bench: Bench) -> None:

@@ -149,8 +149,9 @@ class CodeFact:
     the bytes from its start up to the next symbol (so `len(live)` is the room there
     is), `shipped` the same bytes in the image's file. `redirected_by` names the
     applied patches of this engine that redirect it, oldest first. `unsure` are
-    addresses that the image may have rewritten itself since it started, where the
-    target lets nobody look: `live` has the shipped bytes there.
+    addresses whose bytes are not known, where the target lets nobody look: what the
+    image may have rewritten itself since it started (`live` has the shipped bytes
+    there), and how far a redirection jumps.
     """
 
     address: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lpengine.arch.x86 import Instruction, disassemble
@@ -16,7 +16,7 @@ from lpengine.patch.model import (
 )
 
 if TYPE_CHECKING:
-    from lpengine.planner import Facts
+    from lpengine.planner import Facts, Span
 
 
 def memory_rows(code: bytes, address: int, names: Mapping[int, str]) -> list[str]:
@@ -31,17 +31,31 @@ def memory_row(instruction: Instruction, names: Mapping[int, str]) -> str:
 
 
 def redirected_rows(
-    code: bytes, address: int, names: Mapping[int, str], newest: str
+    code: bytes,
+    address: int,
+    names: Mapping[int, str],
+    newest: str,
+    unsure: Sequence[Span] = (),
 ) -> list[str]:
     """Rows of a function that starts with a redirection, up to and with its jump
-    (behind an endbr64, if any), whose target is called `newest`. A NOP patch has no
-    jump there, and all its rows."""
+    (behind an endbr64, if any), whose target is called `newest`; how far it is may lie
+    in the bytes that are `unsure`. A NOP patch has no jump there, and all its rows."""
     instructions = disassemble(code, address)
     for count, instruction in enumerate(instructions[:2], 1):
         if instruction.mnemonic == "jmp" and instruction.target:
-            leading = {**names, instruction.target: newest}
-            return [memory_row(each, leading) for each in instructions[:count]]
+            before = [memory_row(each, names) for each in instructions[: count - 1]]
+            return [*before, jump_row(instruction, newest, unsure)]
     return [memory_row(each, names) for each in instructions]
+
+
+def jump_row(jump: Instruction, target: str, unsure: Sequence[Span]) -> str:
+    """With "??" for bytes that nobody can see."""
+    shown = [
+        "??" if any(jump.address + at in span for span in unsure) else f"{byte:02x}"
+        for at, byte in enumerate(jump.bytes)
+    ]
+    text = f"{jump.mnemonic} ?" if "??" in shown else jump.text
+    return f"{jump.address:16x}  {' '.join(shown):<30}  {text}  <{target}>"
 
 
 def module_rows(

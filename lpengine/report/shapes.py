@@ -122,7 +122,7 @@ def change_rows(change: FunctionChange, facts: Facts, after: bool) -> list[str]:
     if fact is None or not fact.redirected_by:
         return memory_rows(code, change.address, names)
     newest = f"{change.name} of {fact.redirected_by[-1]}"
-    return redirected_rows(code, change.address, names, newest)
+    return redirected_rows(code, change.address, names, newest, fact.unsure)
 
 
 def call_document(result: CallResult) -> d.CallDocument:

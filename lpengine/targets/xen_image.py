@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from lpengine.arch.x86 import starts_with_endbr
+from lpengine.arch.x86 import nops, starts_with_endbr
 from lpengine.elf import Image, open_image
 from lpengine.errors import LpengineError
 from lpengine.loader.names import Names
@@ -28,7 +28,6 @@ _CODE_MAX = 64 << 10
 _ALTERNATIVE_MAX = 2 * 255
 _ENDBR_SIZE = 4
 _JUMP = b"\xe9" + bytes(4)
-_NOP = b"\x90"
 
 
 def read_build_id(sysfs: Path = SYSFS) -> str:
@@ -193,12 +192,13 @@ class RunningImage:
             shipped = bytes(self.image.read(place.address, size))
         except LpengineError:
             return None
-        live, owners = bytearray(shipped), []
+        live, owners, unknown = bytearray(shipped), [], []
         for patch in applied:
             for record in patch.functions:
                 if self.address_of(record) == address:
                     owners.append(patch.name)
-                    _redirect(live, record, address - place.address)
+                    hidden = _redirect(live, record, address - place.address)
+                    unknown += [place.address + offset for offset in hidden]
         return CodeFact(
             place.address,
             place.name,
@@ -206,7 +206,7 @@ class RunningImage:
             bytes(live),
             shipped,
             tuple(owners),
-            self._unsure(place.address, shipped),
+            (*self._unsure(place.address, shipped), *_spans(unknown)),
         )
 
     def _unsure(self, address: int, shipped: bytes) -> tuple[Span, ...]:
@@ -244,9 +244,25 @@ class RunningImage:
         )
 
 
-def _redirect(live: bytearray, record: FunctionPatch, at: int) -> None:
+def _redirect(live: bytearray, record: FunctionPatch, at: int) -> range:
     """As Xen's arch_livepatch_apply writes it, but for the distance of the jump,
-    which only Xen knows."""
+    which only Xen knows: where that is."""
     start = at + (_ENDBR_SIZE if starts_with_endbr(bytes(live[at:])) else 0)
-    code = _NOP * max(0, at + record.new_size - start) if record.is_nop else _JUMP
-    live[start : start + len(code)] = code
+    if record.is_nop:
+        code = nops(max(0, at + record.new_size - start))
+        live[start : start + len(code)] = code
+        return range(0)
+    live[start : start + len(_JUMP)] = _JUMP
+    return range(start + 1, start + len(_JUMP))
+
+
+def _spans(addresses: Iterable[int]) -> Iterator[Span]:
+    """What lies together, together."""
+    start = end = 0
+    for address in sorted(set(addresses)):
+        if address != end and end:
+            yield Span(start, end)
+        start = start if address == end and end else address
+        end = address + 1
+    if end:
+        yield Span(start, end)
