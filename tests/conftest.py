@@ -96,6 +96,14 @@ def _cache() -> Path:
     return Path(chosen) if chosen else Path.home() / ".cache" / "lpengine"
 
 
+def _package(package: str) -> Path:
+    """A Debian package's files; the test is skipped where they cannot be had."""
+    try:
+        return _fetch_package(package, _cache())
+    except (OSError, subprocess.SubprocessError) as error:
+        not_there(f"cannot fetch {package}", error)
+
+
 def _fetch_package(package: str, directory: Path) -> Path:
     """Download and unpack a Debian package; the directory with its files. Complete
     or not there at all, also when several test runs do it at once."""
@@ -122,12 +130,16 @@ def _run(command: list[str | Path], directory: Path) -> None:
 
 
 @pytest.fixture(scope="session")
+def package_files() -> Callable[[str], Path]:
+    """`package_files("busybox-static")` -> its files, unpacked; for tests marked
+    `system`."""
+    return _package
+
+
+@pytest.fixture(scope="session")
 def xen_image() -> Path:
     """xen-syms of Debian's Xen 4.17, for tests marked `system`."""
-    try:
-        files = _fetch_package(XEN_PACKAGE, _cache())
-    except (OSError, subprocess.SubprocessError) as error:
-        not_there(f"cannot fetch {XEN_PACKAGE}", error)
+    files = _package(XEN_PACKAGE)
     found = files.glob("usr/lib/debug/boot/xen-syms-*")
     return max(path for path in found if path.suffix != ".map")
 

@@ -54,11 +54,11 @@ def read_structures(pointers: Pointers) -> Structures:
     """What the module patches; nothing where it does not say so in a known way."""
     image = pointers.image
     kpatch = image.section(_KPATCH_FUNCTIONS)
-    if kpatch is not None:
+    if kpatch is not None and kpatch.size:
         return _read_kpatch(pointers, kpatch.index, kpatch.size)
     for name in _KLP_BUILD_OBJECTS:
         section = image.section(name)
-        if section is not None:
+        if section is not None and section.size:
             return _read_klp_build(pointers, section.index, section.size)
     place = _find_patch(pointers)
     return _read_klp(pointers, place) if place else Structures()
