@@ -4,16 +4,30 @@ payloads to an empty list, and prints as JSON how every step ended.
     python in_dom0.py SCENARIOS.json
 
 A scenario is a list of steps: [verb, name, more], where `more` is the payload's file
-for an upload and the flags for an action. A step ends with "" or an errno's name.
+for an upload and the flags for an action. A step ends with "" or an errno's name. What
+the plan says of the last step, from what is so on the hypervisor then, is printed too:
+the errno of each finding that refuses it.
 """
 
 import errno
+import hashlib
 import json
+import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 from lpengine.core.hypercall import Action, Hypervisor, Privcmd
+from lpengine.patch.xen.reader import read_payload
+from lpengine.planner import (
+    Policy,
+    plan_apply,
+    plan_replace,
+    plan_revert,
+    plan_unload,
+)
+from lpengine.targets import open_target
 
 SECOND = 1_000_000_000
 TRIES = 40
@@ -61,17 +75,40 @@ def said_not_top(xen: Hypervisor) -> bool:
 
 
 def play(xen: Hypervisor, steps: list[list]) -> list[str]:
-    answers = []
-    for verb, name, more in steps:
-        if verb == "upload":
-            try:
-                xen.upload(name, Path(more).read_bytes())
-                answers.append("")
-            except OSError as error:
-                answers.append(name_of(error.errno or 0))
-        else:
-            answers.append(act(xen, name, Action[verb.upper()], more))
-    return answers
+    return [step(xen, *each) for each in steps]
+
+
+def step(xen: Hypervisor, verb: str, name: str, more: str | int) -> str:
+    if verb != "upload":
+        return act(xen, name, Action[verb.upper()], int(more))
+    raw = Path(more).read_bytes()
+    try:
+        xen.upload(name, raw)
+    except OSError as error:
+        return name_of(error.errno or 0)
+    # As if the engine had: it knows no others' payloads.
+    store = open_target("xen")._store
+    store.keep(read_payload(raw, name))
+    known = store.memory()
+    store.remember(known.loading(name, hashlib.sha256(raw).hexdigest()))
+    return ""
+
+
+def foresee(steps: list[list]) -> list[str]:
+    """What the plan has against the last step, from what is so before it."""
+    verb, name, more = steps[-1]
+    uploaded = {n: Path(m).read_bytes() for v, n, m in steps if v == "upload"}
+    target = open_target("xen")
+    patches = [read_payload(uploaded[name], name)] if name in uploaded else []
+    facts = target.facts(patches)
+    if verb in ("revert", "unload") or not patches:
+        planned = (plan_unload if verb == "unload" else plan_revert)([name], facts)
+    elif verb == "replace":
+        planned = plan_replace(patches[0], facts)
+    else:
+        nodeps = verb == "apply" and bool(more)
+        planned = plan_apply(patches, facts, Policy(nodeps=nodeps))
+    return [finding.errno for finding in planned.blocking]
 
 
 def clear(xen: Hypervisor) -> None:
@@ -87,15 +124,19 @@ def clear(xen: Hypervisor) -> None:
 def main(path: str) -> None:
     xen = Hypervisor(Privcmd())
     scenarios = json.loads(Path(path).read_text())
-    answers = {}
+    answers, foreseen = {}, {}
     for case, steps in scenarios.items():
         # What it was at when the hypervisor dies.
         print(f"now {case}", file=sys.stderr, flush=True)
-        answers[case] = play(xen, steps)
+        before = play(xen, steps[:-1])
+        foreseen[case] = foresee(steps)
+        answers[case] = [*before, step(xen, *steps[-1])]
         clear(xen)
     left = [one.name for one in xen.payloads()]
-    print(json.dumps({"answers": answers, "left": left}))
+    print(json.dumps({"answers": answers, "foreseen": foreseen, "left": left}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    with tempfile.TemporaryDirectory() as directory:
+        os.environ["LPENGINE_STATE_DIR"] = directory
+        main(sys.argv[1])
