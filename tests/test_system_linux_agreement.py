@@ -3,7 +3,7 @@ same reason and with the same errno, in one table over all reasons there are."""
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,24 @@ from tests.linux_agreement import (
 pytestmark = pytest.mark.system
 ROOT = Path(__file__).parent.parent
 LONG = timedelta(minutes=5)
+REFUSED = 10
+
+SWAP = """\
+int kswapd(void *node)
+{
+	return 0;
+}
+"""
+NAP = """\
+long hrtimer_nanosleep(s64 time, int mode, int clock);
+
+int common_nsleep(int clock, int flags, const s64 *time)
+{
+	int result = hrtimer_nanosleep(time[0] * 1000000000, 1, clock);
+
+	return result ? result : hrtimer_nanosleep(1, 1, clock);
+}
+"""
 
 Seen = dict[str, dict[str, Any]]
 
@@ -39,10 +57,10 @@ def kernel() -> KernelImage:
 
 
 @pytest.fixture(scope="module")
-def table(linux_guest, kernel, tmp_path_factory) -> dict[str, Case]:
+def build(linux_guest, kernel, tmp_path_factory) -> Callable[..., Path]:
     folder = tmp_path_factory.mktemp("modules")
 
-    def build(name: str, source: str, *functions: str, **more: Any) -> Path:
+    def make(name: str, source: str, *functions: str, **more: Any) -> Path:
         path = folder / f"{name}.c"
         path.write_text(source)
         built = build_c(path, dict.fromkeys(functions, ""), kernel, name=name, **more)
@@ -50,6 +68,11 @@ def table(linux_guest, kernel, tmp_path_factory) -> dict[str, Case]:
         module.write_bytes(built.payload)
         return module
 
+    return make
+
+
+@pytest.fixture(scope="module")
+def table(build, kernel) -> dict[str, Case]:
     stock = lab.stocked("linux")
     binfmt = ModuleFile(open_image(stock.modules / "kernel/fs/binfmt_misc.ko"))
     return cases(build, kernel.btf, binfmt)
@@ -61,11 +84,10 @@ def seen(table, linux_guest, tmp_path_factory) -> Seen:
 
 
 @pytest.fixture(scope="module")
-def spoilt(table, tmp_path_factory) -> Iterator[Seen]:
-    """In a guest of its own, since there is no way back from these."""
+def mortal(table) -> Iterator[lab.Guest]:
+    """A guest for what cannot be taken back."""
     with lab.boot("linux", memory=512) as guest:
-        guest.run(["mount", "-t", "securityfs", "none", "/sys/kernel/security"])
-        yield play(guest, switches(table), tmp_path_factory.mktemp("spoilt"))
+        yield guest
 
 
 def play(guest: lab.Guest, table: dict[str, Case], folder: Path) -> Seen:
@@ -116,7 +138,43 @@ def test_what_the_kernel_refuses_was_foreseen(table, seen: Seen) -> None:
     )
 
 
-def test_what_an_administrator_forbids_was_foreseen(table, spoilt: Seen) -> None:
+def test_only_what_comes_off_by_force_is_pinned(mortal, build) -> None:
+    """A kernel thread that lives in the old function, and a task asleep in the new
+    one; each is switched all the same where --force says so."""
+
+    def lpengine(*words: object, status: int = 0) -> dict[str, Any]:
+        argv = ["lpengine", *map(str, words), "--target", "linux", "--json"]
+        done = mortal.run(argv, timeout=LONG)
+        assert done.status == status, done.stdout.decode() + done.stderr.decode()
+        return json.loads(done.stdout)
+
+    def patches() -> dict[str, tuple[str, bool]]:
+        rows = lpengine("status")["patches"]
+        return {row["name"]: (row["state"], row["pinned"]) for row in rows}
+
+    quick = ("--timeout", "1000", "--force")
+    forced = lpengine("apply", build("swap", SWAP, "kswapd"), *quick)
+    causes = [finding["cause"] for finding in forced["plan"]["findings"]]
+    assert causes == ["function-busy", "forced"]
+    assert patches() == {"swap": ("applied", False)}
+    lpengine("revert", "swap")
+    lpengine("unload", "swap")
+    lpengine("apply", build("nap", NAP, "common_nsleep"))
+    mortal.run(["sh", "-c", "setsid sleep 300 >/dev/null 2>&1 </dev/null & sleep 1"])
+    assert lpengine("revert", "nap", *quick)["outcome"]["status"] == "done"
+    assert patches() == {"nap": ("checked", True)}
+    refused = lpengine("unload", "nap", status=REFUSED)
+    assert [f["errno"] for f in refused["plan"]["findings"]] == ["EAGAIN"]
+    assert b"in use" in mortal.run(["rmmod", "nap"]).stderr
+    again = lpengine("apply", "/var/lib/lpengine/linux/modules/nap.ko", status=REFUSED)
+    assert [f["cause"] for f in again["plan"]["findings"]] == ["pinned"]
+
+
+def test_what_an_administrator_forbids_was_foreseen(
+    table, mortal: lab.Guest, tmp_path: Path
+) -> None:
+    mortal.run(["mount", "-t", "securityfs", "none", "/sys/kernel/security"])
     expected = switches(table)
+    spoilt = play(mortal, expected, tmp_path)
     wrong = {n: spoilt[n] for n in expected if not agrees(expected[n], spoilt[n])}
     assert wrong == {}

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.system
 ROOT = Path(__file__).parent.parent
 LONG = timedelta(minutes=4)
 CYCLES = 200
+TEMPORARY = 12
 
 SHOW = """\
 struct seq_file;
@@ -35,6 +36,18 @@ int cmdline_proc_show(struct seq_file *m, void *v)
 SLEEP = """\
 int common_nsleep(int clock, int flags, const void *time)
 {
+	return 0;
+}
+"""
+HOLD = """\
+struct seq_file;
+void seq_printf(struct seq_file *m, const char *format, ...);
+long schedule_timeout_uninterruptible(long jiffies);
+
+int loadavg_proc_show(struct seq_file *m, void *v)
+{
+	schedule_timeout_uninterruptible(1500);
+	seq_printf(m, "held\\n");
 	return 0;
 }
 """
@@ -155,18 +168,36 @@ def test_patches_lie_on_one_another_and_get_replaced(driver, build) -> None:
 def test_a_task_asleep_in_the_function_is_named_and_the_patch_goes_back(
     driver, build
 ) -> None:
-    module = build("nap", SLEEP, "common_nsleep")
+    module, before = build("nap", SLEEP, "common_nsleep"), driver.modules()
     driver.sh("setsid sleep 300 >/dev/null 2>&1 </dev/null & sleep 1")
     try:
-        found = driver.play("stall", str(module))
+        words = ("apply", str(module), "--timeout", "2000")
+        stalled = driver.lpengine(*words, status=TEMPORARY)
     finally:
         driver.sh("pkill -x sleep")
-    assert ["function-busy", "warn"] in [f[:2] for f in found["findings"]]
-    assert found["cause"] == "transition-stalled"
-    assert "(sleep) in " in found["said"]
-    assert "common_nsleep" in found["said"]
-    assert found["applied"] == []
-    assert found["clean"]
+    findings = stalled["plan"]["findings"]
+    assert ("function-busy", "warn") in {(f["cause"], f["severity"]) for f in findings}
+    assert stalled["outcome"]["status"] == "rolled-back"
+    assert stalled["outcome"]["cause"] == "transition-stalled"
+    assert "(sleep) in " in stalled["outcome"]["error"]
+    assert "common_nsleep" in stalled["outcome"]["error"]
+    assert driver.lpengine("status")["patches"] == []
+    assert driver.modules() == before
+
+
+def test_a_task_asleep_in_the_new_code_is_waited_for(driver, build) -> None:
+    """In a sleep that no signal ends: the patch stays on until it is over."""
+    module = build("hold", HOLD, "loadavg_proc_show")
+    driver.lpengine("apply", str(module))
+    driver.sh("setsid cat /proc/loadavg >/run/held 2>&1 </dev/null & sleep 1")
+    words = ("revert", "hold", "--timeout", "1000")
+    stalled = driver.lpengine(*words, status=TEMPORARY)
+    assert "(cat) in " in stalled["outcome"]["error"]
+    assert "hold:loadavg_proc_show" in stalled["outcome"]["error"]
+    assert driver.lpengine("status")["effective"] == ["hold"]
+    driver.sh("while ! grep -q held /run/held; do sleep 0.2; done")
+    driver.lpengine("revert", "hold")
+    driver.lpengine("unload", "hold")
 
 
 def test_a_kernel_thread_that_never_leaves_is_foreseen_and_named(driver, build) -> None:
@@ -209,6 +240,29 @@ def test_a_module_is_patched_whenever_it_comes(driver, build) -> None:
         "patched\n",
         "enabled\n",
     )
+    assert driver.modules() == before
+
+
+def test_a_patched_module_that_comes_again_is_refused_as_foreseen(
+    driver, build
+) -> None:
+    """Before Linux 6.3, where the patch refers to something in that module."""
+    stock = lab.stocked("linux")
+    (af_key,) = stock.modules.rglob("af_key.ko")
+    (needed,) = stock.modules.rglob("xfrm_algo.ko")
+    source = (ROOT / "fixtures/klp/pfkey.c").read_text()
+    shipped = ModuleFile(open_image(af_key))
+    module = build("key", source, "pfkey_seq_show", module=shipped)
+    before = driver.modules()
+    applied = driver.lpengine("apply", str(module))
+    causes = [finding["cause"] for finding in applied["plan"]["findings"]]
+    assert causes == ["target-absent", "target-reload"]
+    driver.sh(f"insmod {needed} && insmod {af_key} && rmmod af_key")
+    driver.run("insmod", str(af_key), status=1)
+    assert "existing value is nonzero" in driver.sh("dmesg | tail -20")
+    driver.lpengine("revert", "key")
+    driver.lpengine("unload", "key")
+    driver.sh(f"insmod {af_key} && rmmod af_key xfrm_algo")
     assert driver.modules() == before
 
 
