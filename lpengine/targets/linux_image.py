@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 
-from lpengine.elf.kernel import open_kernel
 from lpengine.errors import LpengineError, UsageError
 from lpengine.targets.linux_tree import Tree, release
 
@@ -87,6 +86,9 @@ def places(tree: Tree) -> tuple[Path, ...]:
 
 
 def read(path: Path) -> KernelFile:
+    # Read once in the life of a kernel; then its file need not be understood.
+    from lpengine.elf.kernel import open_kernel
+
     kernel = open_kernel(path)
     exports = kernel.exports
     crcs = {name: each.crc for name, each in exports.items() if each.crc is not None}
