@@ -367,9 +367,8 @@ def by_the_target(build: Build, binfmt: Any) -> dict[str, Case]:
         "target": Case(
             "target module",
             wrong,
-            "target-absent",
+            "old-function-not-found",
             "EINVAL",
-            TOLD,
             around="then",
             beside=Path(binfmt.path).read_bytes(),
         )

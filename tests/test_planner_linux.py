@@ -423,6 +423,22 @@ def test_a_module_that_is_not_there_is_patched_later() -> None:
     assert found(plan, "target-absent").subject == "vsock"
 
 
+def test_a_module_that_is_not_there_is_judged_by_its_file() -> None:
+    send = symbol("vsock_send", 0, owner="vsock")
+    there = replace(
+        kernel(on_disk=(ModuleFact("vsock", "ef" * 20),)), symbols={"vsock_send": send}
+    )
+    fits = patch("p", function("vsock_send", object="vsock"))
+    plan = plan_apply([fits], there)
+    assert plan.verdict is Verdict.READY
+    assert "its file was checked" in found(plan, "target-absent").observed
+    wrong = patch("p", function("vsock_gone", object="vsock"))
+    finding = found(plan_apply([wrong], there), "old-function-not-found")
+    assert (finding.errno, finding.severity) == ("EINVAL", Severity.BLOCK)
+    other = replace(fits, target_ids=(("vsock", "00" * 20),))
+    assert plan_apply([other], there).blocking[0].cause == "image-mismatch"
+
+
 def test_what_cannot_be_seen_is_said_and_does_not_refuse() -> None:
     plan = plan_apply([patch()], kernel(exports={}, exports_known=False, image=""))
     assert plan.verdict is Verdict.READY

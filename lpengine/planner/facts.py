@@ -201,7 +201,9 @@ class KernelFacts:
     Facts.symbols and `symbols_known`. `image` is the file that was read beside the
     running kernel, "" where none fits. `unwinder` is "orc" where stacks are read by
     means of tables that modules must bring, "" where that is not known. `built_in` are
-    those names of the patches asked for that parts of the kernel itself have.
+    those names of the patches asked for that parts of the kernel itself have, `on_disk`
+    the modules that the patches are about and that are not loaded: then Facts.symbols
+    has what their files have.
     """
 
     release: str
@@ -217,9 +219,14 @@ class KernelFacts:
     image: str = ""
     unwinder: str = "orc"
     built_in: tuple[str, ...] = ()
+    on_disk: tuple[ModuleFact, ...] = ()
 
     def module(self, name: str) -> ModuleFact | None:
         return next((one for one in self.modules if one.name == name), None)
+
+    def file(self, name: str) -> ModuleFact | None:
+        """Of a module that is not loaded."""
+        return next((one for one in self.on_disk if one.name == name), None)
 
 
 @dataclass(frozen=True)

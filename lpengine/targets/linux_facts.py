@@ -1,7 +1,7 @@
 """What is so on the running kernel, as facts for the planner."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lpengine.patch.model import Patch
 from lpengine.planner.facts import (
@@ -18,6 +18,7 @@ from lpengine.planner.facts import (
     SymbolFact,
 )
 from lpengine.targets.linux_image import KernelFile, KernelFiles
+from lpengine.targets.linux_modules import look_at_files
 from lpengine.targets.linux_store import Kept
 from lpengine.targets.linux_symbols import (
     Symbols,
@@ -119,6 +120,9 @@ class Observer:
         others = tuple(m.identity for m in shown.modules if not m.livepatch)
         symbols = self.tables.symbols(names, others) if names else Symbols()
         found = self.annotate(symbols, coming, patched_names(shown), others)
+        absent = look_at_files(self.tree, coming, [m.name for m in shown.modules])
+        for symbol in absent.symbols:
+            found[symbol.name] = (*found.get(symbol.name, ()), symbol)
         return Facts(
             target=self.target,
             image=self.image_facts(),
@@ -128,7 +132,7 @@ class Observer:
             symbols=found,
             busy=busy_with(self.tree, functions | new) if functions else (),
             in_progress=shown.in_transition,
-            kernel=self.kernel(shown, coming, symbols),
+            kernel=replace(self.kernel(shown, coming, symbols), on_disk=absent.modules),
         )
 
     def annotate(

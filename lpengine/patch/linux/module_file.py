@@ -66,7 +66,7 @@ class ModuleFile:
     def position(self, name: str) -> tuple[int] | None:
         """The position to ask for, 0 where the name is unique; None where there
         is no such symbol."""
-        found = self._named(name)
+        found = self.named(name)
         if len(found) > 1:
             raise BuildError(
                 f"{name}: {self.path} has {len(found)} symbols of that name",
@@ -77,7 +77,7 @@ class ModuleFile:
 
     def global_position(self, name: str) -> int | None:
         """As `position`, of the symbol that all of the module's files share."""
-        found = self._named(name)
+        found = self.named(name)
         shared = [n for n, each in enumerate(found, 1) if not each.is_local]
         if len(shared) != 1:
             return None
@@ -91,7 +91,7 @@ class ModuleFile:
         """The position of "file#name"."""
         name = text.rpartition("#")[2]
         chosen = {each.index for each in self.image.symbols.named(text)}
-        found = self._named(name)
+        found = self.named(name)
         places = [n for n, each in enumerate(found, 1) if each.index in chosen]
         if len(places) != 1:
             raise BuildError(
@@ -103,7 +103,7 @@ class ModuleFile:
 
     def function(self, name: str, occurrence: int) -> int:
         """The position to ask for, of a function that can be redirected."""
-        found = self._named(name)
+        found = self.named(name)
         if not found or occurrence > len(found):
             raise BuildError(
                 f"{name}: {self.path} has {len(found)} symbols of that name",
@@ -113,7 +113,7 @@ class ModuleFile:
         if len(found) > 1 and not occurrence:
             self.position(name)
         symbol = found[max(occurrence, 1) - 1]
-        if not self._is_traced(symbol):
+        if not self.is_traced(symbol):
             raise BuildError(
                 f"{name}: ftrace cannot redirect it in {self.name}",
                 codes=("LP-SHP-172",),
@@ -134,10 +134,10 @@ class ModuleFile:
         nearest = max(each.value for each in before)
         there = [each for each in before if each.value == nearest]
         found = next((each for each in there if each.name == name), there[0])
-        same = [each.index for each in self._named(found.name)]
+        same = [each.index for each in self.named(found.name)]
         return found, same.index(found.index) + 1 if len(same) > 1 else 0
 
-    def _named(self, name: str) -> tuple[Symbol, ...]:
+    def named(self, name: str) -> tuple[Symbol, ...]:
         """What the kernel keeps of the module's symbols under a name: those of
         loaded sections that are not freed (kernel/module/kallsyms.c)."""
         return tuple(
@@ -150,7 +150,8 @@ class ModuleFile:
             return False
         return section.allocated and not section.name.startswith(_FREED)
 
-    def _is_traced(self, symbol: Symbol) -> bool:
+    def is_traced(self, symbol: Symbol) -> bool:
+        """Whether ftrace can redirect it."""
         start = symbol.value
         end = start + min(symbol.size or _SITE_WITHIN, _SITE_WITHIN)
         sites = self._sites.get(symbol.section_index, ())

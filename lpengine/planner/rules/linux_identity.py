@@ -42,7 +42,8 @@ def built_for_image(patch: Patch, situation: Situation) -> Iterator[Finding]:
     for where, wanted in patch.target_ids:
         running = facts.image.build_id
         if where != KERNEL:
-            module = facts.kernel.module(where) if facts.kernel else None
+            kernel = facts.kernel
+            module = (kernel.module(where) or kernel.file(where)) if kernel else None
             running = module.build_id if module else ""
         if running and running != wanted:
             yield other_build(patch, where, running, wanted)

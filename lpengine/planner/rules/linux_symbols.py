@@ -13,18 +13,20 @@ KERNEL = "vmlinux"
 
 
 def objects_present(patch: Patch, situation: Situation) -> Iterator[Finding]:
-    """A module that is not there is patched as it comes in; until then nothing can
-    be said about it, and if the patch does not fit it, it is the module that the
-    kernel refuses."""
+    """A module that is not there is patched as it comes in; if the patch does not fit
+    it, it is the module that the kernel refuses. Its file tells beforehand."""
     for name in patch.objects:
         if name and not object_there(name, situation):
+            seen = on_disk(name, situation)
             yield note(
                 "target-absent",
                 patch.name,
                 name,
-                observed="the module is not loaded, so its part was not checked",
-                remedy=f"it takes effect when {name} is loaded; if it does not fit, "
-                f"{name} will not load",
+                observed="the module is not loaded; its file was checked instead"
+                if seen
+                else "the module is not loaded, so its part was not checked",
+                remedy=f"it takes effect when {name} is loaded"
+                + ("" if seen else f"; if it does not fit, {name} will not load"),
             )
 
 
@@ -164,9 +166,16 @@ def of_object(name: str, where: str, situation: Situation) -> tuple[SymbolFact, 
 
 def checkable(where: str, situation: Situation) -> bool:
     kernel = situation.facts.kernel
-    if kernel is None or not kernel.symbols_known:
+    if kernel is None:
         return False
-    return not where or object_there(where, situation)
+    if where and not object_there(where, situation):
+        return on_disk(where, situation)
+    return kernel.symbols_known
+
+
+def on_disk(name: str, situation: Situation) -> bool:
+    kernel = situation.facts.kernel
+    return kernel is not None and kernel.file(name) is not None
 
 
 def object_there(name: str, situation: Situation) -> bool:
