@@ -23,6 +23,7 @@ from pathlib import Path
 
 from lpengine.elf.kernel import open_kernel
 from lpengine.hosts import lab
+from lpengine.hosts.lab.initramfs import python_command
 from lpengine.patch.linux.build import build_c
 from lpengine.patch.linux.reader import read_module
 from lpengine.patch.reader import load_patch
@@ -134,7 +135,7 @@ def measure(rounds: int) -> dict[str, Times]:
             cold = lpengine(guest, module, "/usr/local/bin/lpengine")
             shell |= take_turns({"lpengine, cold": cold}, COLD)
             words = ["-m", "bench.linux", "--inside", str(module), str(rounds)]
-            alone = json.loads(run(guest, sys.executable, *words))
+            alone = json.loads(run(guest, *python_command(), *words))
     return {"from the shell": shell, "in one program": alone}
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 import lpengine
 from lpengine.core.hypercall import Action, Hypervisor, Privcmd
 from lpengine.hosts import lab
+from lpengine.hosts.lab.initramfs import python_command
 from lpengine.patch.xen.reader import load_payload
 from lpengine.targets import open_target
 
@@ -178,7 +179,7 @@ def measure(rounds: int) -> dict[str, Times]:
         cold = ours(guest, path, "/usr/local/bin/lpengine")
         shell |= take_turns({"lpengine, cold": cold}, COLD)
         words = ["-m", "bench.xen", "--inside", str(path), program, str(rounds)]
-        alone = json.loads(run(guest, sys.executable, *words))
+        alone = json.loads(run(guest, *python_command(), *words))
     return {"from the shell": shell, "in one program": alone}
 
 

@@ -13,6 +13,7 @@ import pytest
 from lpengine.elf import open_image
 from lpengine.elf.kernel import KernelImage, open_kernel
 from lpengine.hosts import lab
+from lpengine.hosts.lab.initramfs import python_command
 from lpengine.patch.linux.build import build_c
 from lpengine.patch.linux.module_file import ModuleFile
 from tests.linux_agreement import (
@@ -103,8 +104,9 @@ def play(guest: lab.Guest, table: dict[str, Case], folder: Path) -> Seen:
         for name, case in table.items()
     }
     (folder / "cases.json").write_text(json.dumps(written))
-    words = ["python3", "-m", "tests.in_linux", "agreement", folder / "cases.json"]
-    done = guest.run([*map(str, words)], timeout=LONG, directory=str(ROOT))
+    words = [*python_command(), "-m", "tests.in_linux", "agreement"]
+    argv = [*words, str(folder / "cases.json")]
+    done = guest.run(argv, timeout=LONG, directory=str(ROOT))
     assert done.status == 0, done.stderr.decode()
     return json.loads(done.stdout)
 

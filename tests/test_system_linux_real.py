@@ -1,7 +1,6 @@
 """Debian's own Linux kernel in a guest: built, planned, applied, seen, taken back."""
 
 import json
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from lpengine.elf import open_image
 from lpengine.elf.kernel import KernelImage, open_kernel
 from lpengine.hosts import lab
+from lpengine.hosts.lab.initramfs import python_command
 from lpengine.patch.linux.build import build_c
 from lpengine.patch.linux.module_file import ModuleFile
 
@@ -112,7 +112,7 @@ class Driver:
         return json.loads(self.run(*words, status=status))
 
     def play(self, *argv: str) -> Any:
-        words = [sys.executable, "-m", "tests.in_linux", *argv]
+        words = [*python_command(), "-m", "tests.in_linux", *argv]
         return json.loads(self.run(*words))
 
     def steps(self, *steps: tuple[str, ...]) -> Any:

@@ -3,13 +3,13 @@ step, in the emulated machine and in Debian's Xen; and the plan foresaw the end 
 from what it saw of the running hypervisor."""
 
 import json
-import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from lpengine.elf import open_image
+from lpengine.hosts.lab.initramfs import python_command
 from tests.agreement import Step, emulated, scenarios
 
 pytestmark = pytest.mark.system
@@ -39,16 +39,9 @@ def played(cases, xen_guest, tmp_path_factory) -> dict[str, dict]:
             for index, (verb, name, more) in enumerate(steps)
         ]
     (there / "scenarios.json").write_text(json.dumps(written))
-    done = xen_guest.run(
-        [
-            "env",
-            f"PYTHONPATH={ROOT}",
-            sys.executable,
-            str(ROOT / "tests/in_dom0.py"),
-            str(there / "scenarios.json"),
-        ],
-        timeout=timedelta(minutes=4),
-    )
+    script, scenarios = ROOT / "tests/in_dom0.py", there / "scenarios.json"
+    words = [*python_command(), str(script), str(scenarios)]
+    done = xen_guest.run(words, timeout=timedelta(minutes=5))
     assert done.status == 0, done.stderr.decode()
     answer = json.loads(done.stdout)
     assert answer["left"] == []

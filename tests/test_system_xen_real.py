@@ -2,7 +2,6 @@
 Debian's Xen in its dom0, and what would kill it never gets there."""
 
 import json
-import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import lpengine
 from lpengine.elf import Image, open_image
 from lpengine.elf.constants import SHF_ALLOC, SHF_WRITE
+from lpengine.hosts.lab.initramfs import python_command
 from lpengine.patch.xen.spec import AlternativeSpec, FunctionSpec, Place, SectionSpec
 from tests.agreement import EXTRA, Xen
 from tests.payloads import PLT32, RET, Edit
@@ -70,8 +70,8 @@ def payloads(xen_image: Path, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def in_dom0(xen_guest, xen_image: Path):
     def run(*argv: object) -> bytes:
-        settings = [f"PYTHONPATH={ROOT}", f"LPENGINE_XEN_SYMS={xen_image}"]
-        words = ["env", *settings, sys.executable, *map(str, argv)]
+        symbols = ["env", f"LPENGINE_XEN_SYMS={xen_image}"]
+        words = [*symbols, *python_command(), *map(str, argv)]
         done = xen_guest.run(words, timeout=timedelta(minutes=4))
         assert done.status == 0, (done.stdout + done.stderr).decode()
         return done.stdout

@@ -85,7 +85,6 @@ mount {options} {tag} {path} || die "mount the share"
 
 _COMMAND = """\
 #!/bin/sh
-export PYTHONPATH={path}
 exec {python} -m lpengine "$@"
 """
 
@@ -134,7 +133,7 @@ def init_script(
         pythonpath=shlex.quote(str(SOURCES)),
         python=shlex.quote(sys.executable),
         agent=shlex.quote(agent.__file__),
-        standby=f"env PYTHONPATH={search_path()} {_interpreter()} -m {_STANDBY}",
+        standby=shlex.join([*python_command(), "-m", _STANDBY]),
         variables=_variables(stock),
     )
 
@@ -173,18 +172,15 @@ def _link_lines(tree: Path, host: Path) -> Iterator[str]:
         yield f"ln -s {' '.join(missing)} {shlex.quote(f'/new{host}')}\n"
 
 
-def _interpreter() -> str:
-    """Without site: to look for what it adds takes a guest seconds."""
-    return f"{shlex.quote(sys.executable)} -S"
-
-
-def search_path() -> str:
-    """Where Python looks for modules here, but for its own, quoted for a shell."""
+def python_command() -> list[str]:
+    """What starts our Python in a guest, with our modules. Without site: to look for
+    what it adds takes a guest seconds."""
     library = Path(sysconfig.get_path("stdlib"))
     own = {library, library / "lib-dynload"}
     places = [SOURCES, *map(Path, sys.path)]
     found = dict.fromkeys(p for p in places if p.is_absolute() and p.is_dir())
-    return shlex.quote(":".join(str(p) for p in found if p not in own))
+    path = ":".join(str(place) for place in found if place not in own)
+    return ["env", f"PYTHONPATH={path}", sys.executable, "-S"]
 
 
 def _programs_path() -> str:
@@ -208,7 +204,7 @@ def _entries(
     folders = ["bin", "dev", "proc", "sys", "lower", "overlay", "new", "modules"]
     for number, folder in enumerate(folders, 1):
         yield cpio_entry(folder, stat.S_IFDIR | 0o755, b"", number)
-    command = _COMMAND.format(path=search_path(), python=_interpreter()).encode()
+    command = _COMMAND.format(python=shlex.join(python_command())).encode()
     files = [
         ("bin/busybox", 0o755, stock.busybox.read_bytes()),
         ("init", 0o755, script.encode()),
