@@ -75,6 +75,7 @@ def answer(target: LinuxTarget, path: Path, after: str = "") -> dict[str, Any]:
         return {"cause": error.cause, "errno": error.errno, "said": error.message}
     finally:
         take_out(target, patch.name)
+        target._store.forget(patch.name)
     return {"cause": "", "errno": "", "said": "taken"}
 
 
@@ -101,13 +102,16 @@ def take_out(target: LinuxTarget, name: str) -> None:
 def agreement(path: str) -> dict[str, Any]:
     """Cases as (module, around, beside) by their names: tried one after the other."""
     cases = json.loads(Path(path).read_text())
-    return {name: attempt(*map(str, case)) for name, case in cases.items()}
+    with fresh_target() as target:
+        return {name: attempt(target, *map(str, case)) for name, case in cases.items()}
 
 
-def attempt(module: str, around: str, beside: str) -> dict[str, Any]:
+def attempt(
+    target: LinuxTarget, module: str, around: str, beside: str
+) -> dict[str, Any]:
     path = Path(module)
     before = modules()
-    with fresh_target() as target, AROUND[around](target, beside):
+    with AROUND[around](target, beside):
         found = {
             "foreseen": foreseen(target, path),
             "answered": answer(target, path, beside if around == "then" else ""),

@@ -28,6 +28,7 @@ from lpengine.targets.linux_transition import Clock, complete, wait, write
 from lpengine.targets.linux_tree import (
     RunningPatch,
     Tree,
+    are_modules_disabled,
     boot_id,
     is_tracing,
     running_patch,
@@ -260,10 +261,17 @@ class LinuxTarget:
         except OSError as error:
             messages = self._kernel.log.close(log)
             refused = refusal(self.module(kept.name), error.errno or 0, messages)
-            if refused.cause == "function-hooked" and not is_tracing(self._tree):
-                refused.cause = "tracing-disabled"
+            refused.cause = self._in_these_surroundings(refused.cause)
             raise refused from error
         self._kernel.log.close(log)
+
+    def _in_these_surroundings(self, cause: str) -> str:
+        """What the kernel says in the same way for two reasons."""
+        if cause == "function-hooked" and not is_tracing(self._tree):
+            return "tracing-disabled"
+        if cause == "not-privileged" and are_modules_disabled(self._tree):
+            return "modules-disabled"
+        return cause
 
     def _finish_applying(
         self, patch: RunningPatch, timeout: timedelta, force: bool

@@ -31,13 +31,13 @@ from lpengine.targets.linux_tree import (
     LoadedModule,
     RunningPatch,
     Tree,
+    are_modules_disabled,
     compiled,
     cpus,
     image_build_id,
     is_tracing,
     loaded_modules,
     module_build_id,
-    number,
     release,
     running_patches,
     text,
@@ -218,9 +218,7 @@ class Observer:
             vermagic=found.vermagic if found else "",
             signature_required=signature_required(self.tree),
             lockdown=lockdown(self.tree),
-            modules_disabled=bool(
-                number(self.tree.proc / "sys/kernel/modules_disabled")
-            ),
+            modules_disabled=are_modules_disabled(self.tree),
             tracing=is_tracing(self.tree),
             modules=tuple(
                 ModuleFact(

@@ -170,6 +170,11 @@ def is_tracing(tree: Tree) -> bool:
     return number(tree.proc / "sys/kernel/ftrace_enabled") != 0
 
 
+def are_modules_disabled(tree: Tree) -> bool:
+    """Until the next boot."""
+    return bool(number(tree.proc / "sys/kernel/modules_disabled"))
+
+
 def running_patches(tree: Tree) -> tuple[RunningPatch, ...]:
     """In no particular order. A patch whose directory goes away while it is read
     has been taken off."""

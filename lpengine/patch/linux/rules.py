@@ -259,7 +259,7 @@ def _check_redirects(structures: Structures) -> Iterator[Violation]:
     if not structures.functions and not structures.callbacks:
         yield Violation(
             "nothing-to-patch",
-            "",
+            "" if structures.found else "EINVAL",
             "klp_patch",
             "the module names no function and no callback in a way known here",
             "struct klp_patch, or the records of kpatch-build or klp-build",
@@ -268,7 +268,9 @@ def _check_redirects(structures: Structures) -> Iterator[Violation]:
     for each in structures.functions:
         identity = each.object, each.name, each.occurrence
         if identity in seen:
-            yield Violation("function-twice", "", each.name, "redirected twice", "once")
+            yield Violation(
+                "function-twice", "EEXIST", each.name, "redirected twice", "once"
+            )
         seen.add(identity)
         if each.new is None or not each.name:
             yield Violation(

@@ -44,10 +44,13 @@ class Redirect:
 
 @dataclass(frozen=True)
 class Structures:
+    """`found`: the module has such structures, if only empty ones."""
+
     functions: tuple[Redirect, ...] = ()
     callbacks: tuple[KlpCallback, ...] = ()
     states: tuple[SystemState, ...] = ()
     replace: bool = False
+    found: bool = True
 
 
 def read_structures(pointers: Pointers) -> Structures:
@@ -61,7 +64,7 @@ def read_structures(pointers: Pointers) -> Structures:
         if section is not None and section.size:
             return _read_klp_build(pointers, section.index, section.size)
     place = _find_patch(pointers)
-    return _read_klp(pointers, place) if place else Structures()
+    return _read_klp(pointers, place) if place else Structures(found=False)
 
 
 def _find_patch(pointers: Pointers) -> Target | None:
