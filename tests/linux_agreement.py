@@ -5,7 +5,6 @@ guest: modules that are wrong in one thing, or tried in the wrong surroundings.
 has a case, or says in `NOT_PROVOKED` why it has none.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from typing import Any
 from lpengine.elf import parse_image
 from lpengine.elf.btf import Btf
 from lpengine.elf.constants import SHT_RELA, SHT_SYMTAB
-
-Build = Callable[..., Path]
+from tests.kernel_modules import Build
 
 ROWS = {
     # by the module loader

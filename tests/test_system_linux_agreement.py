@@ -3,7 +3,7 @@ same reason and with the same errno, in one table over all reasons there are."""
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from lpengine.elf import open_image
 from lpengine.elf.kernel import KernelImage, open_kernel
 from lpengine.hosts import lab
 from lpengine.hosts.lab.initramfs import python_command
-from lpengine.patch.linux.build import build_c
 from lpengine.patch.linux.module_file import ModuleFile
+from tests.kernel_modules import Build, builder
 from tests.linux_agreement import (
     FORESEEN,
     NOT_PROVOKED,
@@ -58,18 +58,12 @@ def kernel() -> KernelImage:
 
 
 @pytest.fixture(scope="module")
-def build(linux_guest, kernel, tmp_path_factory) -> Callable[..., Path]:
-    folder = tmp_path_factory.mktemp("modules")
-
-    def make(name: str, source: str, *functions: str, **more: Any) -> Path:
-        path = folder / f"{name}.c"
-        path.write_text(source)
-        built = build_c(path, dict.fromkeys(functions, ""), kernel, name=name, **more)
-        module = folder / f"{name}.ko"
-        module.write_bytes(built.payload)
-        return module
-
-    return make
+def build(
+    linux_guest: lab.Guest,
+    kernel: KernelImage,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Build:
+    return builder(kernel, tmp_path_factory.mktemp("modules"))
 
 
 @pytest.fixture(scope="module")

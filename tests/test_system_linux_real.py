@@ -1,7 +1,6 @@
 """Debian's own Linux kernel in a guest: built, planned, applied, seen, taken back."""
 
 import json
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ from lpengine.elf import open_image
 from lpengine.elf.kernel import KernelImage, open_kernel
 from lpengine.hosts import lab
 from lpengine.hosts.lab.initramfs import python_command
-from lpengine.patch.linux.build import build_c
 from lpengine.patch.linux.module_file import ModuleFile
+from tests.kernel_modules import Build, builder
 
 pytestmark = pytest.mark.system
 
@@ -74,18 +73,8 @@ def kernel(linux_guest: lab.Guest) -> KernelImage:
 
 
 @pytest.fixture
-def build(kernel: KernelImage, tmp_path: Path) -> Callable[..., Path]:
-    """Builds a module of C that says what takes the place of what."""
-
-    def make(name: str, source: str, *functions: str, **more: Any) -> Path:
-        path = tmp_path / f"{name}.c"
-        path.write_text(source)
-        built = build_c(path, dict.fromkeys(functions, ""), kernel, name=name, **more)
-        module = tmp_path / f"{name}.ko"
-        module.write_bytes(built.payload)
-        return module
-
-    return make
+def build(kernel: KernelImage, tmp_path: Path) -> Build:
+    return builder(kernel, tmp_path)
 
 
 def show(says: str = "patched", more: str = "") -> str:

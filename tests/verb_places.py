@@ -1,6 +1,7 @@
 """Where the contract of the verbs is tried, and how patches are made there."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import lpengine
@@ -23,17 +24,26 @@ int %s(struct seq_file *m, void *v)
 	return 0;
 }
 """
-OTHER_BUILD = "ab" * 20
+OTHER = "ab" * 20
 
 Output = Callable[[], str]
 
 
-def payloads(
-    image: Path, directory: Path, functions: tuple[str, str]
-) -> Callable[..., Path]:
-    """Payloads for Xen and for images like it."""
+@dataclass(frozen=True)
+class Maker:
+    """Makes modules from C. `compile(source, function, below, cumulative)` gives a
+    module's bytes; in these `known` names the build that it is for."""
 
-    def build(
+    directory: Path
+    functions: tuple[str, str]
+    source: str
+    suffix: str
+    known: bytes
+    other: bytes
+    compile: Callable[[Path, str, Path | None, bool], bytes]
+
+    def __call__(
+        self,
         name: str,
         says: str,
         function: int = 0,
@@ -42,47 +52,36 @@ def payloads(
         cumulative: bool = False,
         other_build: bool = False,
     ) -> Path:
-        source = directory / f"{name}.c"
-        source.write_text(SAYING % (functions[function], says))
-        replaced = {functions[function]: functions[function]}
-        built = lpengine.build_c(source, replaced, image, depends=below)
-        payload = built.payload
+        source = self.directory / f"{name}.c"
+        source.write_text(self.source % (self.functions[function], says))
+        made = self.compile(source, self.functions[function], below, cumulative)
         if other_build:
-            known = bytes.fromhex(open_image(image).build_id)
-            payload = payload.replace(known, bytes.fromhex(OTHER_BUILD))
-        module = directory / f"{name}.livepatch"
-        module.write_bytes(payload)
+            made = made.replace(self.known, self.other)
+        module = source.with_suffix(self.suffix)
+        module.write_bytes(made)
         return module
 
-    return build
+
+def payloads(image: Path, directory: Path, functions: tuple[str, str]) -> Maker:
+    """For Xen, and for images like it."""
+
+    def compile(source: Path, function: str, below: Path | None, _: bool) -> bytes:
+        return lpengine.build_c(
+            source, {function: function}, image, depends=below
+        ).payload
+
+    known, other = bytes.fromhex(open_image(image).build_id), bytes.fromhex(OTHER)
+    return Maker(directory, functions, SAYING, ".livepatch", known, other, compile)
 
 
-def modules(
-    kernel: KernelImage, directory: Path, functions: tuple[str, str]
-) -> Callable[..., Path]:
-    """Modules for Linux."""
+def modules(kernel: KernelImage, directory: Path, functions: tuple[str, str]) -> Maker:
+    def compile(source: Path, function: str, _: Path | None, whole: bool) -> bytes:
+        replaced, name = {function: ""}, source.stem
+        built = build_c(source, replaced, kernel, name=name, atomic_replace=whole)
+        return built.payload
 
-    def build(
-        name: str,
-        says: str,
-        function: int = 0,
-        *,
-        below: Path | None = None,
-        cumulative: bool = False,
-        other_build: bool = False,
-    ) -> Path:
-        source = directory / f"{name}.c"
-        source.write_text(SHOWING % (functions[function], says))
-        replaced = {functions[function]: ""}
-        built = build_c(source, replaced, kernel, name=name, atomic_replace=cumulative)
-        payload = built.payload
-        if other_build:
-            payload = payload.replace(kernel.build_id.encode(), OTHER_BUILD.encode())
-        module = directory / f"{name}.ko"
-        module.write_bytes(payload)
-        return module
-
-    return build
+    known = kernel.build_id.encode()
+    return Maker(directory, functions, SHOWING, ".ko", known, OTHER.encode(), compile)
 
 
 def emulated(
