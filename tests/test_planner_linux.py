@@ -292,7 +292,11 @@ REFUSALS = [
     (
         "klp-relocation-misfiled",
         "EINVAL",
-        patch(klp_relocations=(filed("ext4", 1, 40, klp("read", "absent")),)),
+        patch(
+            "p",
+            function("ext4_read", object="ext4"),
+            klp_relocations=(filed("ext4", 1, 40, klp("read", "absent")),),
+        ),
         facts(),
     ),
     (
