@@ -27,7 +27,7 @@ from lpengine.patch.xen.spec import (
     SymbolSpec,
 )
 from lpengine.patch.xen.writer import write_payload
-from tests.payloads import ABS64, BROKEN, CALL_RET, PC32, PLT32, RET, good_spec
+from tests.payloads import ABS64, BROKEN, CALL_RET, PC32, PLT32, RET, Edit, good_spec
 
 # Functions that nothing calls unless asked to; each is a lea and a jump.
 EXTRA, OTHER, THIRD = "xen_extra_version", "xen_changeset", "xen_compile_time"
@@ -227,6 +227,10 @@ def twos(xen: Xen) -> dict[str, list[Step]]:
                 xen.like(),
                 sections=(SectionSpec(".bss", size=0, flags=SHF_ALLOC | SHF_WRITE),),
             )
+        ),
+        # Kills 4.17.1 and 4.17.2, and is taken by what Debian has.
+        "records for reading": life(
+            Edit(first).set(".livepatch.funcs", flags=SHF_ALLOC).done()
         ),
         "everything": tried(write_payload(xen.everything(functions=(xen.like(),)))),
         "several functions": life(xen.raw(xen.like(), xen.like(THIRD))),

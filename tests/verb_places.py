@@ -99,12 +99,12 @@ def emulated(
 
 
 def xen(guest: Guest, symbols: Path, directory: Path, output: Output) -> Place:
-    files = ("version/extra", "compilation/compiled_by")
+    files = ("version/extra", "compilation/compiler")
 
     def says(function: int) -> str:
         return guest.read(f"/sys/hypervisor/{files[function]}").decode().strip()
 
-    build = payloads(symbols, directory, ("xen_extra_version", "xen_compile_by"))
+    build = payloads(symbols, directory, ("xen_extra_version", "xen_compiler"))
     return Place("xen", guest.name, STACK, build, says, output)
 
 

@@ -24,6 +24,7 @@ import os
 import select
 import signal
 import sys
+import time
 from binascii import Error as NotBase64
 from binascii import a2b_base64, b2a_base64, b2a_hex
 from collections.abc import Sequence
@@ -33,6 +34,8 @@ NONCE_SIZE = 32
 _LENGTH_SIZE = 4
 _CHUNK = 1 << 16
 _NO_SUCH_PROGRAM, _NOT_A_PROGRAM = 127, 126
+_MOMENT = 0.02
+_SETTLED = 0.5
 
 
 def frame(nonce: bytes, fields: Sequence[bytes]) -> bytes:
@@ -173,7 +176,7 @@ def _receive(port: int) -> bytes:
     poll.register(port, select.POLLIN)
     events = poll.poll()
     if events and events[0][1] & select.POLLHUP:
-        select.select([], [], [], 0.02)  # a port without a peer is always ready
+        time.sleep(_MOMENT)  # a port without a peer is always ready
     return os.read(port, _CHUNK)
 
 
@@ -262,7 +265,19 @@ def _ended(ended: int, port: int, seconds: float) -> bool:
     poll = select.poll()
     poll.register(ended, select.POLLIN)
     poll.register(port, select.POLLIN)
-    return ended in dict(poll.poll(seconds * 1000))
+    deadline = time.monotonic() + seconds
+    heard = time.monotonic()
+    while True:
+        left = deadline - time.monotonic()
+        events = dict(poll.poll(max(0, left) * 1000))
+        if ended in events:
+            return True
+        if not events.get(port, 0) & select.POLLHUP:
+            return False
+        # What was said can be here before the news that somebody is on the line.
+        if time.monotonic() - heard > _SETTLED:
+            return False
+        time.sleep(_MOMENT)
 
 
 def _content(file: int) -> bytes:
