@@ -24,11 +24,13 @@ class Reverting:
 
 @dataclass(frozen=True)
 class Intent:
-    """`pending` is left to do once the disk is done, `obsolete` no longer is; then
+    """`pending` is left to do once the disk is done, `obsolete` no longer is, and the
+    live patches `forgiven`, by component and name, need not have gone on; then
     `reverts` come off. `plan` is what was shown to the operator, for the record."""
 
     pending: tuple[tuple[Level, Task], ...] = ()
     obsolete: tuple[Task, ...] = ()
+    forgiven: tuple[tuple[str, str], ...] = ()
     keep_changed: bool = False
     reverts: tuple[Reverting, ...] = ()
     plan: Any = None

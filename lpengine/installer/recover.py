@@ -89,6 +89,7 @@ class Closing:
             self.intent.pending,
             gone=updates,
             obsolete=self.intent.obsolete,
+            forgiven=self.intent.forgiven,
         )
         return self._finish()
 

@@ -12,6 +12,7 @@ from lpengine.installer.aftermath import Ending, conclude, rolled_back
 from lpengine.installer.hooks import Event
 from lpengine.installer.install import patch
 from lpengine.installer.intent import Intent, Reverting
+from lpengine.installer.modules import name_of
 from lpengine.installer.observe import Observed, observe, waits_for_boot
 from lpengine.installer.prepare import decided
 from lpengine.installer.recover import recover
@@ -54,6 +55,7 @@ def uninstall(
         leaving = find(site, journal, update)
         check(site, leaving, keep_changed)
         intent = intent_of(leaving, journal, keep_changed)
+        intent = replace(intent, forgiven=own_names(leaving.update))
         if request.memory:
             intent = replace(intent, reverts=tuple(reverting(leaving)))
         id = journal.begin_run(
@@ -72,6 +74,7 @@ def uninstall(
                 intent.pending,
                 gone=[update],
                 obsolete=intent.obsolete,
+                forgiven=intent.forgiven,
             )
             failed = revert(run, intent) if request.memory else ()
             ending = Ending(about(leaving), failed, kept, Event.POST_REVERT)
@@ -158,8 +161,15 @@ def intent_of(leaving: Leaving, journal: HostJournal, keep_changed: bool) -> Int
     return Intent(
         tuple(one for one in asked if one[1] not in still),
         tuple(sorted({task for _, task in asked} & still - others)),
-        keep_changed,
+        keep_changed=keep_changed,
     )
+
+
+def own_names(update: Update) -> tuple[tuple[str, str], ...]:
+    """Component and name of all its live patches: whether they went on is no matter
+    once it is gone. Where an update that stays has one of that name, it is tried
+    again, and so its failure comes back."""
+    return tuple((one.component, name_of(one)) for one in update.livepatches)
 
 
 def asked_by(update: Update) -> tuple[tuple[Level, Task], ...]:

@@ -126,10 +126,12 @@ class HostRuns(JournalFile):
         *,
         gone: Sequence[str] = (),
         obsolete: Iterable[Task] = (),
+        forgiven: Iterable[tuple[str, str]] = (),
     ) -> None:
         """The disk is as it was to be: what came counts as installed, what is `gone`
         does not, and these tasks are left to do; those that are `obsolete` are not.
-        From here on the run only goes forward."""
+        That the live patches `forgiven` (component and name) failed is forgotten. From
+        here on the run only goes forward."""
         with translated(self.path), transaction(self._writable()) as _:
             execute = self._writable().execute
             execute(
@@ -140,6 +142,8 @@ class HostRuns(JournalFile):
                 execute("DELETE FROM updates WHERE id = ?", (update,))
             for task in obsolete:
                 execute("DELETE FROM pending WHERE task = ?", (task,))
+            for patch in forgiven:
+                execute("DELETE FROM failures WHERE component = ? AND name = ?", patch)
             for level, task in pending:
                 execute(
                     "INSERT OR IGNORE INTO pending (level, task, boot_id, since, run)"
