@@ -212,8 +212,17 @@ def start(argv: Sequence[str], *, cwd: Path, log: Path, tied: bool = False) -> i
         except OSError as error:
             reason = f"cannot be started: {error.strerror}"
             raise CommandError(argv, None, reason, b"") from error
-    _background[:] = [process, *(p for p in _background if p.poll() is None)]
+    _reap()
+    _background.append(process)
     return process.pid
+
+
+def _reap() -> None:
+    ended = [process for process in _background if process.poll() is not None]
+    for process in ended:
+        if process.stdin:
+            process.stdin.close()
+        _background.remove(process)
 
 
 def _start(

@@ -240,8 +240,10 @@ class Machine:
         run(self.guest, "sh", "-c", f"mkdir {self.root}; ln -s /proc {self.root}/proc")
 
     def mount(self) -> None:
+        # The guest has no udev, by whose node /dev/loop-control its module is loaded.
         image = self.share / "disk.img"
-        run(self.guest, "sh", "-c", f"mkdir -p /mnt && mount -o loop {image} /mnt")
+        mount = f"mkdir -p /mnt && modprobe loop && mount -o loop {image} /mnt"
+        run(self.guest, "sh", "-c", mount)
 
     def power_cut(self) -> None:
         self.guest.kill()
