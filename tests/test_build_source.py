@@ -490,6 +490,12 @@ def test_the_command_line(
     code, out, _ = lines(write_fix(tmp_path / "comment.patch", tree, comment))
     assert code == 15
     assert "not affected" in out
+    at = "HV_INIT u64 start_up"
+    later = {at: f"HV_INIT u64 later(void)\n{{\n\treturn 1;\n}}\n\n{at}"}
+    added = write_fix(tmp_path / "later.patch", tree, {"xen/common/boot.c": later})
+    code, out, _ = lines(added)
+    assert code == 15
+    assert "  common/boot.o: later in .init.text is new and will not run" in out
     assert not (tmp_path / "out/fix.livepatch").exists()
 
     (tmp_path / "fix.patch").write_text("nonsense\n")

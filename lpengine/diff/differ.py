@@ -34,6 +34,7 @@ _RULES: tuple[Callable[[Case], Found], ...] = (
     origin.intermediate,
     origin.compiler,
     boot.boot_code,
+    boot.initcalls,
     boot.only_called_at_boot,
     data.changed_data,
     data.lost_statics,

@@ -16,8 +16,7 @@ _SHOWN = 8
 def source_lines(document: SourceDocument) -> Iterator[str]:
     yield from _basis(document)
     for each in document.objects:
-        if each.verdict != "unchanged":
-            yield f"  {each.name}: {each.verdict}: {_functions(each)}"
+        yield from _source_object(each)
     for fan_out in document.fan_out:
         yield (
             f"  {fan_out.function} of {fan_out.header} is in "
@@ -33,6 +32,16 @@ def source_lines(document: SourceDocument) -> Iterator[str]:
     else:
         yield "not affected: the fix changes no code of this image, so no module"
     yield from (f"note: {note}" for note in document.notes)
+
+
+def _source_object(row: ObjectChangesRow) -> Iterator[str]:
+    if row.verdict == "unchanged":
+        yield from (f"  {row.name}: {note.text}" for note in row.notes)
+        return
+    functions = _functions(row)
+    if not functions and row.verdict == "changed":
+        functions = "data only"
+    yield f"  {row.name}: {': '.join(filter(None, (row.verdict, functions)))}"
 
 
 def objects_lines(document: ObjectsDocument) -> Iterator[str]:
@@ -103,7 +112,7 @@ def _basis(document: SourceDocument) -> Iterator[str]:
 def _functions(row: ObjectChangesRow) -> str:
     changed = row.changed_functions
     new = [f"{each} (new)" for each in row.new_functions]
-    return _few([*changed, *new]) or "data only"
+    return _few([*changed, *new])
 
 
 def _few(names: list[str]) -> str:

@@ -3,12 +3,14 @@
 from lpengine.diff import codes
 from lpengine.diff.changes import Note
 from lpengine.diff.examine import Pair
-from lpengine.diff.references import is_call
+from lpengine.diff.references import References, is_call
 from lpengine.diff.rules.finding import Case, Found
 from lpengine.diff.sections import SectionKind
 from lpengine.diff.units import Unit
 
 _BOOT = (SectionKind.BOOT_CODE, SectionKind.REGISTRATION)
+# What reads these calls what it finds there, once.
+_INITCALLS = (".initcall", ".con_initcall", ".security_initcall", ".xsm_initcall")
 
 
 def boot_code(case: Case) -> Found:
@@ -48,6 +50,43 @@ def _boot_pair(case: Case, pair: Pair) -> Found:
         )
 
 
+def initcalls(case: Case) -> Found:
+    """Functions that the boot calls in one of the builds alone."""
+    match = case.examination.match
+    before = _called_by_the_boot(case.examination.old.references)
+    after = _called_by_the_boot(case.examination.new.references)
+    kept = {match.forward[each].number for each in before if each in match.forward}
+    for number, unit in after.items():
+        if number not in kept:
+            yield codes.boot_only(
+                unit.name,
+                "initcall-added",
+                f"{unit.name} is for the boot to call, which does not happen again",
+            )
+    for number, unit in before.items():
+        twin = match.forward.get(number)
+        if twin is None or twin.number not in after:
+            yield codes.boot_only(
+                unit.name,
+                "initcall-removed",
+                f"the boot has called {unit.name}, and what it did stays done",
+            )
+
+
+def _called_by_the_boot(side: References) -> dict[int, Unit]:
+    return {
+        each.unit.number: each.unit
+        for unit in side.object.units
+        if _is_initcall(unit)
+        for each in side.of(unit)
+        if each.unit is not None and each.unit.is_code
+    }
+
+
+def _is_initcall(unit: Unit) -> bool:
+    return unit.section.name.startswith(_INITCALLS)
+
+
 def only_called_at_boot(case: Case) -> Found:
     """Changed functions that nothing leads to but boot code, as far as this object
     tells: their effect was at boot."""
@@ -84,7 +123,7 @@ def _only_calls(case: Case, user: Unit, unit: Unit) -> bool:
     """Whether one function calls the other and does not hand out its address. What
     reads tables of initcalls calls them while booting."""
     if user.kind is SectionKind.REGISTRATION:
-        return user.section.name.startswith(".initcall")
+        return _is_initcall(user)
     side = case.examination.old.references
     code = side.object.bytes_of(user)
     return user.is_code and all(
