@@ -2,7 +2,8 @@
 has been carried out, and no reboot less for knowing less."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import TypeVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from lpengine.planner.plan import Verdict
 from lpengine.planner.updates import (
     Crash,
     Guest,
+    Hindrance,
     HostPlan,
     HostState,
     LivepatchStatus,
@@ -19,6 +21,7 @@ from lpengine.planner.updates import (
     PoolState,
     RunningComponent,
     ServerPrecheck,
+    Storage,
     decide,
     decide_host,
     decide_pool,
@@ -45,6 +48,7 @@ from tests.fleet_cases import (
     version,
 )
 
+T = TypeVar("T")
 COMPONENTS = ("xen", "kernel", "process:nginx")
 BUILDS = (OLD, BASE, NEW)
 WORDS = (
@@ -122,7 +126,18 @@ pendings = st.builds(
         unique=True,
     ).map(tuple),
 )
-guests = st.sampled_from([(), (Guest("a"), Guest("b", type="pv")), None])
+guests = st.sampled_from(
+    [
+        (),
+        (Guest("a"), Guest("b", type="pv")),
+        (
+            Guest("a", hindrance=Hindrance.HAS_VGPU),
+            Guest("b", hindrance=Hindrance.NOT_ENOUGH_MEMORY),
+        ),
+        None,
+    ]
+)
+storage = st.sampled_from([(), (Storage("a", True, False), Storage("b", True, False))])
 hosts = st.builds(
     HostState,
     name=st.sampled_from(["host1", "host2", "host10"]),
@@ -137,18 +152,24 @@ hosts = st.builds(
     features=st.sampled_from([LICENSED, LICENSED, {}]),
     prechecks=st.dictionaries(st.sampled_from(["U0", "U1"]), answers, max_size=1),
     guests=guests,
+    storage=storage,
 )
 
 
-@given(updates=some_updates(), states=st.lists(hosts, max_size=3), data=st.data())
+@given(updates=some_updates(), states=st.lists(hosts, max_size=4), data=st.data())
 def test_no_order_matters(
     updates: list[Update], states: list[HostState], data: st.DataObject
 ) -> None:
-    pools = [PoolState(f"p{n}", (one,)) for n, one in enumerate(states)]
-    turned = data.draw(st.permutations(updates))
+    """Neither of updates, pools and hosts nor of anything in them."""
+    named = [replace(one, name=f"host{n}") for n, one in enumerate(states)]
+    pools = [PoolState("p1", tuple(named[:2])), PoolState("p2", tuple(named[2:]))]
+    turned = [turn(one, data) for one in data.draw(st.permutations(updates))]
     others = [
-        replace(one, hosts=tuple(turn_host(host, data) for host in one.hosts))
-        for one in data.draw(st.permutations(pools))
+        replace(
+            pool,
+            hosts=tuple(turn_host(one, data) for one in turned_tuple(pool.hosts, data)),
+        )
+        for pool in data.draw(st.permutations(pools))
     ]
     assert decide(turned, others) == decide(updates, pools)
 
@@ -157,21 +178,22 @@ def turn_host(host: HostState, data: st.DataObject) -> HostState:
     installed = host.installed
     if installed is not None:
         installed = dict(data.draw(st.permutations(list(installed.items()))))
-    running = tuple(data.draw(st.permutations(host.running)))
-    return replace(host, running=running, installed=installed)
+    pending = turn(host.pending, data)
+    return replace(turn(host, data), installed=installed, pending=pending)
 
 
-@given(updates=some_updates(), state=hosts, data=st.data())
-def test_the_order_of_live_patches_changes_no_decision(
-    updates: list[Update], state: HostState, data: st.DataObject
-) -> None:
-    turned = [
-        replace(one, livepatches=tuple(data.draw(st.permutations(one.livepatches))))
-        for one in updates
-    ]
-    plan = decide_host(turned, state)
-    digest = plan.updates_digest
-    assert replace(decide_host(updates, state), updates_digest=digest) == plan
+def turn(value: T, data: st.DataObject) -> T:
+    """With each of its tuples in another order."""
+    changes = {
+        one.name: turned_tuple(found, data)
+        for one in fields(value)  # type: ignore[arg-type]
+        if isinstance(found := getattr(value, one.name), tuple)
+    }
+    return replace(value, **changes)  # type: ignore[type-var]
+
+
+def turned_tuple(values: tuple[T, ...], data: st.DataObject) -> tuple[T, ...]:
+    return tuple(data.draw(st.permutations(values)))
 
 
 @given(updates=some_updates(), states=st.lists(hosts, max_size=3))

@@ -72,7 +72,8 @@ def trusted_signers(path: Path | None = None, revoked: Path | None = None) -> Si
     except NotFoundError as error:
         raise NotFoundError(
             error.message,
-            hint="list there who may sign updates: ssh-keygen(1), ALLOWED SIGNERS",
+            hint="list there who may sign updates (ssh-keygen(1), ALLOWED SIGNERS), or "
+            "name another file with --signers",
         ) from None
     try:
         return replace(signers, revoked=gone or load_revoked(REVOKED_KEYS))

@@ -13,6 +13,7 @@ from lpengine.planner.updates.pending import (
     host_after_livepatches,
     host_after_update,
     restart_levels,
+    without,
 )
 from lpengine.planner.updates.plan import FleetPlan, HostPlan, PoolPlan, Precheck
 from lpengine.planner.updates.prechecks import guests, hosts, pools
@@ -216,7 +217,7 @@ def plan_host(
         guidance=decision.guidance,
         before=tasks.before,
         after=tasks.after,
-        pending=host.pending,
+        pending=without(host.pending, ()),
         pending_after=host_after_livepatches(after_update, applied, ()),
         prechecks=checks,
         findings=(*decision.findings, *about_left(host, applied, waiting)),

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Mapping
 
 from lpengine.package.model import Version
+from lpengine.planner.updates.case import installed_version
+from lpengine.planner.updates.precedence import LEVELS
 from lpengine.planner.updates.state import HostState
 from lpengine.planner.updates.update_set import UpdateSet
 
@@ -24,7 +26,7 @@ def state_digest(updates: UpdateSet, host: HostState, refusal: str = "") -> str:
         relevant(updates, host.installed),
         sorted(host.installed_updates & ids),
         None if host.rows is None else sorted(map(repr, host.rows)),
-        host.pending,
+        [sorted(host.pending.at(level)) for level in LEVELS],
         sorted(host.updates_requiring_reboot),
         host.toolstack_restart_pending,
         sorted(map(repr, host.crashed)),
@@ -41,4 +43,5 @@ def relevant(
     """The packages that updates bring or have conditions about."""
     if installed is None:
         return None
-    return [(one, str(installed[one])) for one in updates.places if one in installed]
+    found = ((one, installed_version(one, installed)) for one in updates.places)
+    return [(one, str(version)) for one, version in found]

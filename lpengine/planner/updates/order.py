@@ -21,11 +21,15 @@ def _rank(piece: str) -> tuple[int, int, str]:
     return (2 if piece.isalpha() else 0), 0, piece
 
 
-def host_key(host: HostState) -> tuple[bool, bool, NaturalKey, str]:
-    """Coordinator, then the hosts that answer, then the others. Names that differ
-    only in their case keep one order."""
+def name_key(name: str) -> tuple[NaturalKey, str]:
+    """Names that differ only in their case keep one order."""
+    return natural(name), name
+
+
+def host_key(host: HostState) -> tuple[bool, bool, tuple[NaturalKey, str]]:
+    """Coordinator, then the hosts that answer, then the others."""
     member = host.role is Role.MEMBER
-    return member, not host.live, natural(host.name), host.name
+    return member, not host.live, name_key(host.name)
 
 
 def in_rolling_order(pool: PoolState) -> tuple[HostState, ...]:
@@ -35,4 +39,4 @@ def in_rolling_order(pool: PoolState) -> tuple[HostState, ...]:
 
 
 def pool_key(pool: PoolState) -> tuple[NaturalKey, str]:
-    return natural(pool.name), pool.name
+    return name_key(pool.name)

@@ -25,7 +25,7 @@ from lpengine.planner.updates.install_order import InstallOrder, install_order
 from lpengine.planner.updates.livepatches import Offers, Seen, offers
 from lpengine.planner.updates.metadata import about_metadata
 from lpengine.planner.updates.state import RunningComponent
-from lpengine.planner.updates.wire import encode
+from lpengine.planner.updates.wire import encode, plain, settled
 
 Ids = frozenset[str]
 
@@ -272,5 +272,5 @@ def updates_digest(updates: Iterable[Update]) -> str:
     """SHA-256, as hex, over all that the updates say, in whatever order they come."""
     digest = hashlib.sha256()
     for update in sorted(updates, key=lambda one: one.id):
-        digest.update(encode(update) + b"\n")
+        digest.update(encode(settled(plain(update))) + b"\n")
     return digest.hexdigest()

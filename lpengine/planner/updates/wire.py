@@ -35,3 +35,12 @@ def names_of(kind: Any) -> tuple[str, ...]:
 def encode(value: Any) -> bytes:
     """JSON that is the same for equal values."""
     return msgspec.json.encode(plain(value), order="sorted")
+
+
+def settled(value: Any) -> Any:
+    """A plain value with its lists in one order, for where theirs means nothing."""
+    if isinstance(value, dict):
+        return {name: settled(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return sorted((settled(one) for one in value), key=repr)
+    return value

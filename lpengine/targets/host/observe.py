@@ -95,7 +95,9 @@ def boot_id(answers: Answers) -> str:
     found = answers.text("boot_id")
     if not found:
         raise InconclusiveError(
-            "the host shows no boot id", hint="it needs /proc of a Linux kernel"
+            "the host shows no boot id",
+            hint="it needs /proc of a Linux kernel; a directory as a host needs "
+            "proc/sys/kernel/random/boot_id with a word that a boot would change",
         )
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from lpengine.planner.updates.case import is_licensed
 from lpengine.planner.updates.plan import Deed, Fix, Group, Precheck
 from lpengine.planner.updates.prechecks.rows import (
+    by_subject,
     fine,
     problem,
     skipped,
@@ -75,7 +76,7 @@ def can_evacuate(
     if movable is None:
         movable = is_licensed(pool.hosts, MIGRATION)
     ejected = {Media.LOCAL_ISO, *([Media.SHARED_ISO] if eject_shared_images else [])}
-    found = tuple(
+    found = by_subject(
         one
         for guest in host.guests
         if guest.movable

@@ -7,6 +7,7 @@ from lpengine.planner.updates.answers import problem_of
 from lpengine.planner.updates.install_order import InstallOrder, conflicting, missing
 from lpengine.planner.updates.plan import Deed, Fix, Group, Precheck
 from lpengine.planner.updates.prechecks.rows import (
+    by_subject,
     fine,
     information,
     problem,
@@ -21,6 +22,7 @@ from lpengine.planner.updates.state import (
     LivepatchStatus,
     UpdatePolicy,
 )
+from lpengine.planner.updates.words import in_order
 
 _FEATURES = (UPDATES, HOTFIXES)
 
@@ -56,10 +58,12 @@ def pending_tasks(host: HostState) -> Iterator[Precheck]:
     """Mandatory tasks of earlier updates, and whatever else is under way."""
     group = Group.PENDING_TASKS
     if host.pending.mandatory:
-        text = f"mandatory tasks are left: {', '.join(host.pending.mandatory)}"
+        text = (
+            f"mandatory tasks are left: {', '.join(in_order(host.pending.mandatory))}"
+        )
         yield problem(group, host.name, "mandatory-pending", text)
     if host.operations:
-        text = f"under way: {', '.join(host.operations)}"
+        text = f"under way: {', '.join(sorted(host.operations))}"
         yield problem(group, host.name, "operation-in-progress", text)
     if not host.pending.mandatory and not host.operations:
         yield fine(group, host.name, "no mandatory task is left")
@@ -68,7 +72,7 @@ def pending_tasks(host: HostState) -> Iterator[Precheck]:
 def storage(host: HostState) -> tuple[Precheck, ...]:
     """Whether the host sees every storage with a disk of a guest that runs somewhere
     in the pool, if it is shared or belongs to this host."""
-    found = tuple(
+    found = by_subject(
         problem(
             Group.STORAGE,
             one.name,

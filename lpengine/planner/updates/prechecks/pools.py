@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from lpengine.package.model import Update
+from lpengine.planner.updates.order import in_rolling_order
 from lpengine.planner.updates.plan import CheckStatus, Deed, Fix, Group, Precheck
 from lpengine.planner.updates.prechecks.rows import (
     fine,
@@ -53,7 +54,7 @@ def ha_and_wlb(pool: PoolState) -> tuple[Precheck, ...]:
 
 def disable_ha(pool: PoolState) -> Fix:
     settings = {
-        "heartbeat_storage": ",".join(pool.ha_storage),
+        "heartbeat_storage": ",".join(sorted(pool.ha_storage)),
         "failures_to_tolerate": str(pool.ha_failures_to_tolerate),
     }
     undo = Fix(Deed.ENABLE_HA, pool.name, arguments=settings)
@@ -88,7 +89,7 @@ def server_selection(
 def left_out(pool: PoolState, update: str, selected: Collection[str]) -> list[str]:
     return [
         host.name
-        for host in pool.hosts
+        for host in in_rolling_order(pool)
         if host.name not in selected and update not in host.installed_updates
     ]
 
@@ -98,7 +99,7 @@ def coordinator_restart(
 ) -> tuple[Precheck, ...]:
     """Whether the coordinator waits for a restart because of `update`, or of any if
     that is None: members are not updated before it."""
-    for host in pool.hosts:
+    for host in in_rolling_order(pool):
         if host.role is not Role.MEMBER:
             return pending_restart(host, update)
     text = "the pool's coordinator is not known"

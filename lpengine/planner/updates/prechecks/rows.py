@@ -1,9 +1,11 @@
 """One row of the prechecks."""
 
+from collections.abc import Iterable
 from functools import partial
 
 from lpengine.planner.catalogue import CATALOGUE
 from lpengine.planner.catalogue.causes import CODE_OF
+from lpengine.planner.updates.order import name_key
 from lpengine.planner.updates.plan import CheckStatus, Fix, Group, Precheck
 
 
@@ -38,6 +40,11 @@ def row(
 problem = partial(row, CheckStatus.PROBLEM)
 warning = partial(row, CheckStatus.WARNING)
 information = partial(row, CheckStatus.INFORMATION)
+
+
+def by_subject(rows: Iterable[Precheck]) -> tuple[Precheck, ...]:
+    """In one order, whatever order their subjects were observed in."""
+    return tuple(sorted(rows, key=lambda one: (name_key(one.subject), one.text)))
 
 
 def skipped(group: Group, subject: str, why: str) -> Precheck:
