@@ -64,6 +64,16 @@ def test_a_header_shows_its_fan_out(header_fix: tuple[Path, Path]) -> None:
     assert fan.missing == ()
 
 
+def test_an_original_that_does_not_tell_shows_none(tmp_path: Path) -> None:
+    """Without debug information nobody knows where its copies are."""
+    sources = {"limit.h": HEADER, "one.c": ONE, "two.c": TWO}
+    before = build(tmp_path / "before", sources)
+    sources["limit.h"] = HEADER.replace("> 10 ? 10", "> 12 ? 12")
+    changes = compare(before, build(tmp_path / "after", sources, "-g"))
+    assert [o.name for o in changes.changed] == ["one.o", "two.o"]
+    assert changes.fan_out == ()
+
+
 def test_a_copy_that_was_not_rebuilt_is_refused(header_fix: tuple[Path, Path]) -> None:
     before, after = header_fix
     (after / "two.o").unlink()

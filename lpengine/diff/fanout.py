@@ -83,8 +83,8 @@ def fan_out(
     fresh: Mapping[str, Image],
     stale: Mapping[str, Image],
 ) -> Iterator[FanOut]:
-    """Where copies of each of these functions are: in objects that were built again,
-    and in `stale` ones that were not."""
+    """Where copies of each of these functions are, as far as debug information tells:
+    in objects that were built again, and in `stale` ones that were not."""
     copies: dict[str, list[str]] = {name: [] for name in inlined}
     missing: dict[str, list[str]] = {name: [] for name in inlined}
     for objects, left in ((fresh, False), (stale, True)):
@@ -94,7 +94,8 @@ def fan_out(
                 if left:
                     missing[function].append(name)
     for name, each in inlined.items():
-        yield FanOut(name, each.header, tuple(copies[name]), tuple(missing[name]))
+        if copies[name]:
+            yield FanOut(name, each.header, tuple(copies[name]), tuple(missing[name]))
 
 
 def _copies_in(image: Image, wanted: dict[str, Inlined]) -> set[str]:
