@@ -18,6 +18,7 @@ from lpengine.compile.tree import Settings
 from lpengine.elf import open_image
 from lpengine.errors import BuildError, InputError
 from tests.kernel_tree import CONFIG, make_tree
+from tests.source_trees import edited
 
 STANDARD = ("arch/x86/include", "include")
 
@@ -385,6 +386,47 @@ def test_more_objects_than_allowed_are_refused_with_their_number(
         build(wide, HEADER_FIX, lambda done: None, most=most)
     assert "--fan-out" in caught.value.hint
     assert caught.value.codes == ("LP-CHG-905",)
+
+
+@pytest.fixture
+def mapped(tree: Path) -> Path:
+    """Has code of the vDSO, for which the tree's makefile has no flags, and beside it
+    code of the kernel."""
+    files = {
+        "Makefile": "obj-y += vdso/\n",
+        "vdso/Makefile": "vobjs-y := clock.o\nobj-y += vma.o\n",
+        "vdso/vma.c": "int vma(void)\n{\n\treturn 1;\n}\n",
+        "vdso/clock.c": "#include <linux/one.h>\n"
+        '_Static_assert(sizeof(long) == 4, "");\nint clock(void)\n{\n\treturn 1;\n}\n',
+    }
+    for name, text in files.items():
+        path = tree / "arch/x86/entry" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tree
+
+
+def test_what_the_vdso_does_not_use_may_change(mapped: Path) -> None:
+    def check(done: SourceBuild) -> None:
+        assert "fs/open.o" in {each.name for each in done.pairs}
+        assert not any("vdso" in each.name for each in done.pairs)
+
+    build(mapped, HEADER_FIX, check)
+
+
+def test_what_changes_in_the_vdso_is_refused(mapped: Path) -> None:
+    edits = {"arch/x86/entry/vdso/clock.c": {"return 1": "return 2"}}
+    with pytest.raises(BuildError, match=r"vdso/clock\.o: would change") as caught:
+        build(mapped, edited(mapped, edits), lambda done: None)
+    assert caught.value.codes == ("LP-SHP-172",)
+
+
+def test_code_of_the_kernel_beside_the_vdso_is_like_any_other(mapped: Path) -> None:
+    def check(done: SourceBuild) -> None:
+        assert [each.name for each in done.pairs] == ["arch/x86/entry/vdso/vma.o"]
+
+    edits = {"arch/x86/entry/vdso/vma.c": {"return 1": "return 2"}}
+    build(mapped, edited(mapped, edits), check)
 
 
 def test_a_configuration_that_cannot_be_had_is_refused(tree: Path) -> None:

@@ -22,6 +22,8 @@ _TOP = frozenset(
         *("arch/x86/math-emu", "arch/x86/ras", "arch/x86/entry", "arch/x86/crypto"),
     )
 )
+# Has objects of the kernel, and some that are built by rules of their own, into a blob.
+VDSO = "arch/x86/entry/vdso"
 
 
 class State(StrEnum):
@@ -36,7 +38,8 @@ class State(StrEnum):
 class Entry:
     """What one directory's makefile says of an object or directory: `path` in the
     tree, `target` as make has to be asked for it. `part_of` is the object that it
-    becomes a part of, itself where it stands alone."""
+    becomes a part of, itself where it stands alone; of what is in the vDSO it is that
+    directory."""
 
     state: State
     path: str
@@ -49,6 +52,11 @@ class Entry:
         if self.state is not State.MODULE:
             return ""
         return posixpath.basename(self.part_of).removesuffix(".o").replace("-", "_")
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether it is in the vDSO, which processes run by themselves."""
+        return self.part_of == VDSO
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from lpengine.compile.narrowing import using
 from lpengine.compile.objtool import finish_objects, require_no_lto
 from lpengine.compile.touched import too_many, touched_objects
 from lpengine.compile.tree import ObjectPair, Settings
-from lpengine.errors import InputError
+from lpengine.errors import BuildError, InputError
 
 # What compiling an object reads, and what prepares for it. Makefiles are there for
 # all of arch/, but only one architecture's are used.
@@ -142,10 +142,13 @@ class LinuxTree:
                 compile_in(copy, ["-k", *goals])
 
         compiler = settings.toolchain.compiler
-        entries = touched_objects(base, applied.files, compiler)
+        touched = touched_objects(base, applied.files, compiler)
+        mapped = [each for each in touched if each.is_mapped]
+        _require_same(using(base, work, mapped, preprocess))
+        entries = [each for each in touched if not each.is_mapped]
         if len(entries) > _FEW and any(each.endswith(".h") for each in applied.files):
             self._require_at_most(_PREPROCESSED, entries, applied.files, "include")
-            entries = using(base, work, entries, preprocess)
+            entries = list(using(base, work, entries, preprocess))
         self._require_at_most(1, entries, applied.files, "use")
         targets = sorted({each.target for each in entries})
         if targets:
@@ -208,6 +211,19 @@ class LinuxTree:
             environment={"KBUILD_BUILD_TIMESTAMP": "0"},
             jobs=settings.jobs,
             notify=notify,
+        )
+
+
+def _require_same(changed: Sequence[Entry]) -> None:
+    """Of 32 bits some are, for which only the rule of the whole blob has the flags:
+    what the preprocessor makes of them has to do."""
+    if changed:
+        raise BuildError(
+            f"{', '.join(each.path for each in changed)}: would change in the vDSO, "
+            "whose code processes run by themselves",
+            codes=("LP-SHP-172",),
+            hint="every process has it mapped already: install the fixed kernel, and "
+            "reboot",
         )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lpengine.compile.includes import Includes, parse, scan
-from lpengine.compile.kbuild import Entry, Kbuild, State
+from lpengine.compile.kbuild import VDSO, Entry, Kbuild, State
 from lpengine.errors import BuildError
 
 # What LINUXINCLUDE of the top makefile has, in its order.
@@ -20,8 +20,6 @@ _DIRECTORIES = (
 _EVERYWHERE = ("kconfig.h", "compiler_types.h", "compiler-version.h")
 # Code of the kernel's image that has run when the kernel runs, or starts the next.
 _BOOT = ("arch/x86/boot/", "arch/x86/realmode/", "arch/x86/purgatory/")
-# User space's: built by rules of its own, into a blob.
-_USER_SPACE = "arch/x86/entry/vdso/"
 _SOURCES = (".c", ".S")
 _COMPILED = (*_SOURCES, ".h")
 _MAKEFILES = ("Makefile", "Kbuild", "Kconfig")
@@ -58,12 +56,11 @@ def _built(kbuild: Kbuild, reached: Sequence[str]) -> Iterator[Entry]:
     for file in reached:
         if not file.endswith(_SOURCES):
             continue
-        if file.startswith(_USER_SPACE):
+        entries = kbuild.objects_of(file)
+        if not entries and file.startswith(f"{VDSO}/"):
             path = f"{posixpath.splitext(file)[0]}.o"
-            yield Entry(State.KERNEL, path, path, path)
-        else:
-            entries = kbuild.objects_of(file)
-            yield from (each for each in entries if each.state is not State.OFF)
+            yield Entry(State.KERNEL, path, path, VDSO)
+        yield from (each for each in entries if each.state is not State.OFF)
 
 
 def _require_compiled(file: str) -> None:

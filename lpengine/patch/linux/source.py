@@ -21,8 +21,6 @@ from lpengine.patch.proof import Difference, Proof, prove
 from lpengine.patch.source import SourceOptions
 from lpengine.patch.unproved import NotProvedError
 
-_USER_SPACE = "arch/x86/entry/vdso/"
-
 
 class LinuxMaker:
     """Live patch modules for one kernel; see lpengine.patch.source.Maker."""
@@ -90,9 +88,6 @@ class LinuxMaker:
     def _owner(self, pair: ObjectPair) -> Owner | None:
         """The code that an object is part of. None for an object of a module that is
         not there and need not be, since nothing in it changes."""
-        if pair.name.startswith(_USER_SPACE):
-            _require_unchanged(pair)
-            return None
         if pair.module not in self._owners:
             module = self._modules.named(pair.module) if pair.module else None
             if pair.module and module is None:
@@ -123,16 +118,6 @@ class LinuxMaker:
                         error.hint,
                         bound.changes.name,
                     )
-
-
-def _require_unchanged(pair: ObjectPair) -> None:
-    if _changes(pair):
-        raise BuildError(
-            f"{pair.name}: changes code that processes run by themselves (the vDSO)",
-            codes=("LP-SHP-172",),
-            hint="every process has it mapped already: install the fixed kernel, and "
-            "reboot",
-        )
 
 
 def _changes(pair: ObjectPair) -> bool:
