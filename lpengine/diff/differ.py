@@ -102,7 +102,7 @@ class _Differ:
 
     def differ(self) -> ObjectChanges:
         self._closure.grow()
-        found = list(self._found())
+        found = list(dict.fromkeys(self._found()))
         refusals = [each for each in found if isinstance(each, Refusal)]
         standing, lifted = self._lift(refusals)
         functions = tuple(_without_lifted(self._functions(), lifted))
