@@ -17,6 +17,7 @@ from tests.disk_cases import (
     put_on,
     tree,
 )
+from tests.missing import not_there
 
 pytestmark = pytest.mark.system
 
@@ -32,9 +33,10 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
         place = tmp_path / f"mount{len(mounted)}"
         place.mkdir()
         command = ["mount", "-t", kind, "-o", options, what, place]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"cannot mount here: {done.stderr.strip()}")
+        try:
+            subprocess.run(command, capture_output=True, check=True)
+        except subprocess.CalledProcessError as error:
+            not_there("cannot mount here", error)
         mounted.append(place)
         return place
 
