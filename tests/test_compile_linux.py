@@ -358,6 +358,19 @@ def test_of_many_objects_only_those_that_use_what_changed_are_compiled(
     build(wide, HEADER_FIX, check, most=2)
 
 
+def test_of_what_a_header_adds_only_the_fix_itself_can_make_use(wide: Path) -> None:
+    def check(done: SourceBuild) -> None:
+        assert [each.name for each in done.pairs] == ["fs/open.o"]
+
+    edits = {
+        "include/linux/one.h": {"static inline": "int do_it(int x);\nstatic inline"},
+        "fs/open.c": {
+            "int do_open": "int do_it(int x)\n{\n\treturn x;\n}\nint do_open"
+        },
+    }
+    build(wide, edited(wide, edits), check, most=1)
+
+
 def test_an_object_whose_headers_only_its_build_makes_is_compiled(wide: Path) -> None:
     text = '#include <linux/one.h>\n#include "made.h"\nint more = MADE;\n'
     (wide / "fs/more0.c").write_text(text)

@@ -14,7 +14,7 @@ from pathlib import Path
 from lpengine.command import complete
 
 _SECONDS = 600
-_FILES = ("*.c", "*.h", "*.S", "*.inc", "*.lds", "*.tbl")
+FILES = ("*.c", "*.h", "*.S", "*.inc", "*.lds", "*.tbl")
 # A macro that names a file is for an #include of it.
 _WANTED = (
     r"^[[:space:]]*#[[:space:]]*(include|define[[:space:]]+[A-Za-z0-9_]+)"
@@ -35,7 +35,7 @@ class Directive:
 
 def scan(root: Path) -> str:
     """All directives below a directory, one a line, for `parse`."""
-    patterns = [f"--include={each}" for each in _FILES]
+    patterns = [f"--include={each}" for each in FILES]
     argv = ["grep", "-rHoE", *patterns, _WANTED, "."]
     said = complete(argv, cwd=root, timeout=_SECONDS)
     return said.stdout.decode(errors="replace")

@@ -12,12 +12,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from lpengine.compile.additions import quiet_headers
 from lpengine.compile.applying import Applied
 from lpengine.compile.events import Notify
 from lpengine.compile.kbuild import Entry
 from lpengine.compile.kconfig import require_kept
 from lpengine.compile.make import BUILD_LOG, make
-from lpengine.compile.narrowing import using
+from lpengine.compile.narrowing import Preprocess, using
 from lpengine.compile.objtool import finish_objects, require_no_lto
 from lpengine.compile.touched import too_many, touched_objects
 from lpengine.compile.tree import ObjectPair, Settings
@@ -142,14 +143,7 @@ class LinuxTree:
                 compile_in(copy, ["-k", *goals])
 
         compiler = settings.toolchain.compiler
-        touched = touched_objects(base, applied.files, compiler)
-        mapped = [each for each in touched if each.is_mapped]
-        _require_same(using(base, work, mapped, preprocess))
-        entries = [each for each in touched if not each.is_mapped]
-        if len(entries) > _FEW and any(each.endswith(".h") for each in applied.files):
-            self._require_at_most(_PREPROCESSED, entries, applied.files, "include")
-            entries = list(using(base, work, entries, preprocess))
-        self._require_at_most(1, entries, applied.files, "use")
+        entries = self._touched(base, work, applied.files, compiler, preprocess)
         targets = sorted({each.target for each in entries})
         if targets:
             for copy in (base, work):
@@ -166,6 +160,27 @@ class LinuxTree:
             )
             for e in entries
         )
+
+    def _touched(
+        self,
+        base: Path,
+        work: Path,
+        files: Sequence[str],
+        compiler: str,
+        preprocess: Preprocess,
+    ) -> Sequence[Entry]:
+        """What has to be compiled to be compared."""
+        quiet = quiet_headers(base, work, files)
+        loud = [each for each in files if each not in quiet]
+        touched = touched_objects(base, loud, compiler)
+        mapped = [each for each in touched if each.is_mapped]
+        _require_same(using(base, work, mapped, preprocess))
+        entries = tuple(each for each in touched if not each.is_mapped)
+        if len(entries) > _FEW and any(each.endswith(".h") for each in loud):
+            self._require_at_most(_PREPROCESSED, entries, loud, "include")
+            entries = using(base, work, entries, preprocess)
+        self._require_at_most(1, entries, loud, "use")
+        return entries
 
     def _require_at_most(
         self, factor: int, entries: Sequence[Entry], files: Sequence[str], how: str
