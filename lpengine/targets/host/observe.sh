@@ -43,7 +43,15 @@ xl() {
 	tool xl "$@"
 }
 
-file() { answer "$1" cat "$root$2"; }
+file() { answer "$1" lines "$root$2"; }
+
+# Without a program: to start one takes long where page tables are the hypervisor's.
+lines() {
+	[ -r "$1" ] || return 1
+	while IFS= read -r line || [ -n "$line" ]; do
+		printf '%s\n' "$line"
+	done <"$1"
+}
 
 bytes() { od -An -v -tx1 <"$1"; }
 
@@ -51,8 +59,11 @@ livepatches() {
 	[ -d "$root/sys/kernel/livepatch" ] || return 127
 	for patch in "$root"/sys/kernel/livepatch/*/; do
 		[ -e "$patch/enabled" ] || continue
-		printf '%s %s %s\n' "$(basename "$patch")" "$(cat "$patch/enabled")" \
-			"$(cat "$patch/transition" 2>/dev/null || echo 0)"
+		enabled='' transition=0
+		read -r enabled <"$patch/enabled"
+		[ ! -r "$patch/transition" ] || read -r transition <"$patch/transition"
+		patch=${patch%/}
+		printf '%s %s %s\n' "${patch##*/}" "$enabled" "$transition"
 	done
 }
 
@@ -76,13 +87,21 @@ redhat() {
 	fi
 }
 
-device_models() {
-	for directory in "$root/run/xen" "$root/var/run/xen"; do
-		[ ! -d "$directory" ] || ls "$directory"
+# What is in a directory, as ls says it.
+names() {
+	[ -d "$1" ] || return 1
+	for each in "$1"/*; do
+		[ ! -e "$each" ] || printf '%s\n' "${each##*/}"
 	done
 }
 
-applied_updates() { ls "$root"/var/update/applied; }
+device_models() {
+	names "$root/run/xen"
+	names "$root/var/run/xen"
+	:
+}
+
+applied_updates() { names "$root/var/update/applied"; }
 
 reboot_required() { [ -e "$root/run/reboot-required" ]; }
 
