@@ -113,7 +113,7 @@ answers = st.sampled_from(
 ids = st.frozensets(st.sampled_from([f"U{n}" for n in range(4)]), max_size=3)
 pendings = st.builds(
     Pending,
-    mandatory=st.just(()),
+    mandatory=st.sampled_from([(), (), (Task.REBOOT_HOST,), (Task.RESTART_TOOLSTACK,)]),
     recommended=st.lists(
         st.sampled_from(
             [
