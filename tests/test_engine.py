@@ -3,7 +3,7 @@ left. On a target without code behind it, so that every failure can be had."""
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +129,15 @@ def test_anything_raised_is_undone(target: FakeTarget, error: BaseException) -> 
     assert standing(target) == before
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """As on a terminal: a shell starts what runs in the background deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_waits_for_the_step_to_end(target: FakeTarget) -> None:
     def notify(event: Event) -> None:
         if event == StepBegun(Revert("one"), undoing=False):
@@ -141,6 +150,7 @@ def test_ctrl_c_waits_for_the_step_to_end(target: FakeTarget) -> None:
     assert standing(target) == before
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_undoing_waits(target: FakeTarget) -> None:
     """The undo is finished and written down; then the interruption arrives."""
 
