@@ -1,10 +1,13 @@
 """What only runs while the machine boots is told from what runs afterwards."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from lpengine.elf import open_image
+from lpengine.elf.kernel import Entry, KernelImage
+from lpengine.patch.linux import callers
 from lpengine.patch.proof import LinkedFile, Proof, prove
 from lpengine.patch.xen.callers import call_graph
 
@@ -52,7 +55,8 @@ BOOT_ONLY = {
 
 
 @pytest.fixture(scope="module")
-def proofs(tmp_path_factory: pytest.TempPathFactory) -> list[Proof]:
+def there(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Has the objects and the image."""
     there = tmp_path_factory.mktemp("boot")
     flags = ["-O2", "-ffreestanding", "-fno-pic", "-mcmodel=kernel"]
     flags += ["-fno-asynchronous-unwind-tables", "-ffunction-sections"]
@@ -63,9 +67,19 @@ def proofs(tmp_path_factory: pytest.TempPathFactory) -> list[Proof]:
     objects = [there / "boot.o", there / "code.o"]
     image = there / "image"
     subprocess.run(
-        ["ld", "-e", "start", "--no-warn-rwx-segments", "-o", image, *objects],
+        [
+            *("ld", "-e", "start", "--no-warn-rwx-segments", "-o", image),
+            *("-Ttext=0xffffffff81000000", *objects),
+        ],
         check=True,
     )
+    return there
+
+
+@pytest.fixture(scope="module")
+def proofs(there: Path) -> list[Proof]:
+    objects = [there / "boot.o", there / "code.o"]
+    image = there / "image"
     running = LinkedFile(open_image(image))
     return [prove(each.name, open_image(each), running) for each in objects]
 
@@ -93,3 +107,35 @@ def test_what_boot_code_handed_out_runs_later(proofs: list[Proof]) -> None:
     for name in ("handler", "callback", "in_order", "only_resume", "shared"):
         assert names[name] not in graph.boot_only(), name
     assert names["nobody_calls_this"] not in graph.boot_only()
+
+
+@pytest.fixture(scope="module")
+def kernel(there: Path) -> KernelImage:
+    """The image, as a kernel that says the same of itself."""
+    image = open_image(there / "image")
+    kernel = KernelImage(image)
+    calls = image.section(".initcall1.init")
+    assert calls
+    named = [Entry(s.name, s.value, "t") for s in image.symbols if s.in_section]
+    table = [
+        Entry("__initcall_start", calls.address, "d"),
+        Entry("__initcall_end", calls.address + calls.size, "d"),
+    ]
+    symbols = sorted((*named, *table), key=lambda each: each.address)
+    kernel.symbols = tuple(each for each in symbols if each.name)
+    return kernel
+
+
+def test_of_a_kernel_the_bytes_tell_it(kernel: KernelImage) -> None:
+    found = callers.call_graph(kernel).boot_only()
+    names = {entry.address: entry.name for entry in kernel.symbols}
+    # Waking up is no exception here: whatever else calls what comes up counts.
+    only = BOOT_ONLY - {"bring_up"}
+    assert {names[address] for address in found} - {"take"} == only
+
+
+def test_the_way_from_the_boot_is_told(kernel: KernelImage) -> None:
+    found = callers.call_graph(kernel).boot_only()
+    ways = [[kernel.nearest(step) for step in way] for way in found.values()]
+    told = [[entry.name for entry in way if entry] for way in ways]
+    assert ["early", "only_boot", "deep"] in [way[-3:] for way in told]

@@ -191,6 +191,22 @@ def test_what_cannot_be_patched_is_refused(
     assert all(each.evidence and each.remedy for each in result.refusals)
 
 
+def test_what_only_processors_that_come_up_run_is_refused(
+    tree: Path, linux_image: lab.Stock, tmp_path: Path
+) -> None:
+    edits = {
+        "arch/x86/kernel/cpu/bugs.c": {
+            "\t\tmcu_ctrl |= RNGDS_MITG_DIS;\n": "\t\tmcu_ctrl |= 2;\n",
+        }
+    }
+    fix = write_fix(tmp_path / "fix.patch", tree, edits)
+    result = build_source(tree, [fix], linux_image.kernel, name="lp_bring_up")
+    assert result.verdict is Verdict.REFUSED
+    (refusal,) = result.refusals
+    assert (refusal.code, refusal.cause) == ("LP-DAT-304", "bring-up-only")
+    assert refusal.subject == "update_srbds_msr"
+
+
 def flip(guest: lab.Guest, name: str, results: dict[str, SourceResult]) -> Flip:
     built = results[name].built
     assert built is not None

@@ -10,9 +10,11 @@ from lpengine.diff.differ import diff_images
 from lpengine.elf import open_image
 from lpengine.elf.kernel import KernelImage
 from lpengine.errors import BuildError, NotFoundError
+from lpengine.patch.boot_only import refusals
 from lpengine.patch.built import Built
 from lpengine.patch.linux.binding import Binder, Bound, Owner
 from lpengine.patch.linux.build_changes import build_changes
+from lpengine.patch.linux.callers import call_graph
 from lpengine.patch.linux.layouts import layout_differences
 from lpengine.patch.linux.modules import Modules
 from lpengine.patch.linux.running import RunningKernel, RunningModule, disproved
@@ -66,7 +68,10 @@ class LinuxMaker:
         self, source: SourceBuild, changes: Changes, proofs: Mapping[str, Proof]
     ) -> Sequence[Refusal]:
         bounds = _bound(changes, proofs)
-        return tuple(each for bound in bounds for each in self._not_redirected(bound))
+        return (
+            *(each for bound in bounds for each in self._not_redirected(bound)),
+            *self._boot_only(changes, proofs, bounds),
+        )
 
     def make(
         self,
@@ -102,6 +107,30 @@ class LinuxMaker:
                 RunningModule(module) if module else RunningKernel(self._kernel)
             )
         return self._owners[pair.module]
+
+    def _boot_only(
+        self, changes: Changes, proofs: Mapping[str, Proof], bounds: Sequence[Bound]
+    ) -> Iterator[Refusal]:
+        """Where all that changes has done its work. A copy that boot code has of what
+        is inlined elsewhere is no reason."""
+        own = [each.changes for each in bounds if each.module is None]
+        changed = [name for each in bounds for name in each.changes.changed_functions]
+        if own and changed:
+            graph = call_graph(self._kernel)
+            of_kernel = {each.name: proofs[each.name] for each in own}
+            found = tuple(
+                refusals(graph, changes, of_kernel, self._name_at, self._is_init_at)
+            )
+            if len(found) == len(changed):
+                yield from found
+
+    def _name_at(self, address: int) -> str:
+        entry = self._kernel.nearest(address)
+        return entry.name if entry else f"{address:#x}"
+
+    def _is_init_at(self, address: int) -> bool:
+        entry = self._kernel.nearest(address)
+        return entry is not None and self._kernel.is_init(entry)
 
     def _not_redirected(self, bound: Bound) -> Iterator[Refusal]:
         binder = Binder(self._kernel, ())

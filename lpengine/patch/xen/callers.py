@@ -1,17 +1,14 @@
-"""Who runs what: finds the functions that run only while the machine boots.
-
-A function that is only called from init code, or only as a processor comes up, has
-done its work: replacing it changes nothing until the next boot.
-"""
+"""Who calls whom in Xen, told from all objects that it was linked from."""
 
 import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from lpengine.elf import Section, Symbol
 from lpengine.elf.constants import R_X86_64_PC32, R_X86_64_PLT32
+from lpengine.patch.boot_only import CallGraph
 from lpengine.patch.proof import Proof
 
 # Where a secondary processor starts (arch/x86/smpboot.c). It is no init code, since
@@ -28,42 +25,6 @@ _BRING_UP_TABLE = re.compile(r"\w*cpu_dev|default_cpu")
 _BOOT_TABLES = (".initcall", ".init.setup")
 # A record of an exception or a bug is about code that is known by itself.
 _SILENT = (".ex_table", ".bug_frames", ".discard", ".altinstructions", ".note")
-
-
-@dataclass
-class CallGraph:
-    """By addresses of functions: `calls` leads from one to those that it calls.
-    `live` are those that something else leads to: a table of handlers, code that
-    hands out their address. `boot` is what runs while the machine comes up, `resume`
-    what brings it up again; `bring_up` are those that tables for new processors lead
-    to."""
-
-    calls: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
-    live: set[int] = field(default_factory=set)
-    boot: set[int] = field(default_factory=set)
-    resume: set[int] = field(default_factory=set)
-    bring_up: set[int] = field(default_factory=set)
-
-    def boot_only(self) -> Mapping[int, tuple[int, ...]]:
-        """What ran while the machine booted, and does not run again: each with the
-        way that led to it, itself last. What nothing leads to at all is not among
-        them: it may be called in a way unseen here."""
-        running = self._reached(self.live, self.boot | self.resume)
-        booted = self._reached(self.boot | self.bring_up, frozenset())
-        return {each: way for each, way in booted.items() if each not in running}
-
-    def _reached(
-        self, start: Set[int], without: Set[int]
-    ) -> dict[int, tuple[int, ...]]:
-        found: dict[int, tuple[int, ...]] = {}
-        waiting: list[tuple[int, ...]] = [(each,) for each in sorted(start - without)]
-        for way in waiting:  # grows while it is walked
-            function = way[-1]
-            if function not in found:
-                found[function] = way
-                called = sorted(self.calls.get(function, set()) - without)
-                waiting += [(*way, each) for each in called]
-        return found
 
 
 def call_graph(proofs: Sequence[Proof]) -> CallGraph:

@@ -1,13 +1,14 @@
 """What becomes of a source fix for Xen: proved, judged and made into a payload."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from lpengine.compile.source import SourceBuild
 from lpengine.compile.tree import Settings
-from lpengine.diff.changes import Changes, FunctionChange, Refusal, Status
+from lpengine.diff.changes import Changes, Refusal
 from lpengine.elf import Image, open_image
 from lpengine.elf.comment import compilers
 from lpengine.errors import BuildError
+from lpengine.patch.boot_only import refusals
 from lpengine.patch.built import Built
 from lpengine.patch.proof import LinkedFile, Proof, prove
 from lpengine.patch.source import SourceOptions
@@ -15,8 +16,6 @@ from lpengine.patch.unproved import NotProvedError, likely_cause
 from lpengine.patch.xen.build_changes import Bound, build_changes
 from lpengine.patch.xen.build_image import TargetImage
 from lpengine.patch.xen.callers import call_graph
-
-_SHOWN = 4
 
 
 class XenMaker:
@@ -57,7 +56,11 @@ class XenMaker:
     def judge(
         self, source: SourceBuild, changes: Changes, proofs: Mapping[str, Proof]
     ) -> Sequence[Refusal]:
-        return tuple(self._boot_only(changes, proofs))
+        graph = call_graph(tuple(proofs.values()))
+        target = self._target
+        return tuple(
+            refusals(graph, changes, proofs, target.name_at, target.is_init_at)
+        )
 
     def make(
         self,
@@ -86,35 +89,6 @@ class XenMaker:
             if ours.get(name) != theirs.get(name)
         ]
 
-    def _boot_only(
-        self, changes: Changes, proofs: Mapping[str, Proof]
-    ) -> Iterator[Refusal]:
-        """Changed functions that have done their work and do not run again."""
-        ways = call_graph(tuple(proofs.values())).boot_only()
-        for each in changes.changed:
-            for function in each.functions:
-                address = _address(function, proofs.get(each.name))
-                if address is None or address not in ways:
-                    continue
-                if not self._target.is_init_at(address):
-                    yield Refusal(
-                        "LP-DAT-304",
-                        "bring-up-only",
-                        function.name,
-                        self._shown(ways[address]),
-                        "boot the machine, or repeat the effect in a load hook",
-                        each.name,
-                        liftable=True,
-                    )
-
-    def _shown(self, way: Sequence[int]) -> str:
-        names = [self._target.name_at(each) for each in way]
-        if len(names) > _SHOWN:
-            names[1 : 1 - _SHOWN] = ["…"]
-        if len(names) == 1:
-            return "it only runs as a processor comes up"
-        return f"it only runs while the machine comes up: {' calls '.join(names)}"
-
     def _require_cumulative(self, built: Built) -> None:
         """What takes the place of others must bring all that they bring."""
         for patch in self._options.replaces:
@@ -128,13 +102,6 @@ class XenMaker:
                     codes=("LP-DEP-517",),
                     hint="give the patches of all fixes that it is to replace",
                 )
-
-
-def _address(function: FunctionChange, proof: Proof | None) -> int | None:
-    original = function.original
-    if function.status is not Status.CHANGED or original is None or proof is None:
-        return None
-    return proof.locate(original.section, original.offset, original.symbol_index)
 
 
 def _settings(text: bytes) -> dict[str, str]:
