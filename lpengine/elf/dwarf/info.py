@@ -1,5 +1,6 @@
 """The entries of an object's debug information, with their names."""
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from functools import cached_property
 
@@ -17,7 +18,7 @@ from lpengine.elf.image import Image
 _DEEPEST = 64
 
 
-class TypeInfo:
+class TypeInfo(ABC):
     """Entries about types and functions, wherever they are from."""
 
     def __init__(self, entries: tuple[Entry, ...]) -> None:
@@ -107,9 +108,9 @@ class TypeInfo:
                 found[entry.parent - 1].append(place)
         return found
 
+    @abstractmethod
     def _read(self, section: int, offset: int) -> str:
         """The name at a place of what an entry says that it is in."""
-        raise NotImplementedError
 
 
 class DebugInfo(TypeInfo):
