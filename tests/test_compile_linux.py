@@ -169,6 +169,16 @@ def test_an_unclear_include_counts_as_any_that_it_may_be(tree: Path) -> None:
     assert "fs/ext/unclear.c" in including(tree, "kernel/deep/one.h")
 
 
+def test_a_standard_header_is_nobodys_in_the_tree(tree: Path) -> None:
+    (tree / "include/trace").mkdir()
+    (tree / "include/trace/signal.h").write_text("int x;\n")
+    (tree / "fs/tool.c").write_text("#include <signal.h>\n")
+    (tree / "fs/other.c").write_text('#include "signal.h"\n')
+    assert including(tree, "include/trace/signal.h") == {
+        *("include/trace/signal.h", "fs/other.c"),
+    }
+
+
 def test_a_macro_that_names_a_header_includes_it(tree: Path) -> None:
     (tree / "fs/magic.h").write_text("#define MAGIC_FILE <linux/one.h>\n")
     (tree / "fs/magic.c").write_text('#include "magic.h"\n#include MAGIC_FILE\n')

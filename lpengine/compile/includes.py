@@ -22,6 +22,15 @@ _WANTED = (
 )
 _FOUND = re.compile(r'\./([^:]+):\s*#\s*(include|define\s+\w+)\s*([<"])([^>"]+)[>"]')
 _UPWARDS = re.compile(r"^(?:\.{1,2}/)+")
+# User space's, where sources are for both: acpi/platform/acenv.h in the kernel.
+_STANDARD = frozenset(
+    f"{name}.h"
+    for name in (
+        *("assert", "ctype", "errno", "fcntl", "float", "limits", "locale", "math"),
+        *("poll", "pthread", "sched", "setjmp", "signal", "stdarg", "stdbool"),
+        *("stddef", "stdint", "stdio", "stdlib", "string", "time", "unistd"),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,5 +99,7 @@ class Includes:
             there = posixpath.normpath(f"{directory}/{text}")
             if there in self._files:
                 return there == file
+        if not directive.quoted and text in _STANDARD:
+            return False
         rest = _UPWARDS.sub("", posixpath.normpath(text))
         return file == rest or file.endswith(f"/{rest}")

@@ -10,7 +10,7 @@ from lpengine.report.change_documents import (
     SourceDocument,
 )
 
-_SHOWN = 8
+_SHOWN, _REASONS = 8, 20
 
 
 def source_lines(document: SourceDocument) -> Iterator[str]:
@@ -92,10 +92,12 @@ def _fan_out(rows: list[FanOutRow]) -> Iterator[str]:
 def refusal_lines(refusals: list[RefusalRow]) -> Iterator[str]:
     count = "one reason" if len(refusals) == 1 else f"{len(refusals)} reasons"
     yield f"refused: {count} why this cannot be a live patch"
-    for each in refusals:
+    for each in refusals[:_REASONS]:
         where = f"{each.object}: " if each.object else ""
         yield f"  {each.code} {where}{each.subject}: {each.evidence}"
         yield f"      {each.remedy}"
+    if len(refusals) > _REASONS:
+        yield f"  and {len(refusals) - _REASONS} more, all of which --json lists"
 
 
 def _basis(document: SourceDocument) -> Iterator[str]:
