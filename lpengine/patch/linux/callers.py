@@ -61,6 +61,11 @@ class _Scan:
         self._sorted = sorted(self._starts | self._ends)
         self._bring_up = {e.address for e in entries if e.name in _BRING_UP}
         lasting = {e.address for e in entries if e.name == _LASTING}
+        self._tables = [
+            (entry.address, entry.address + kernel.size_of(entry))
+            for entry in kernel.symbols
+            if _BRING_UP_TABLE.fullmatch(entry.name)
+        ]
         self.graph = CallGraph(boot=set(self._bring_up), live=lasting)
 
     def read_code(self, section: Section) -> None:
@@ -81,7 +86,7 @@ class _Scan:
 
     def read_data(self, section: Section) -> None:
         data = bytearray(self._kernel.image.section_data(section))
-        for begin, end in self._tables():
+        for begin, end in self._tables:
             place = slice(*(_within(each, section) for each in (begin, end)))
             self.graph.bring_up |= self._pointers(data[place])
             data[place] = bytes(place.stop - place.start)
@@ -129,11 +134,6 @@ class _Scan:
         for found in highest.finditer(data, 3):
             field = data[found.start() - 3 : found.end()]
             yield _HIGH | int.from_bytes(field, "little")
-
-    def _tables(self) -> Iterator[tuple[int, int]]:
-        for entry in self._kernel.symbols:
-            if _BRING_UP_TABLE.fullmatch(entry.name):
-                yield entry.address, entry.address + self._kernel.size_of(entry)
 
 
 def _relative(
