@@ -482,16 +482,19 @@ def test_the_command_line(
     assert document["name"] == "fix"
 
     (tmp_path / "out/fix.livepatch").unlink()
+    at = "HV_INIT u64 start_up"
+    later = {at: f"HV_INIT u64 later(void)\n{{\n\treturn 1;\n}}\n\n{at}"}
     boot = {"xen/common/boot.c": {"settings = limit(value);": "settings = value;"}}
     code, out, _ = lines(write_fix(tmp_path / "boot.patch", tree, boot))
     assert code == 10
     assert "LP-DAT-304 common/boot.o: bring_up" in out
+    both = {"xen/common/boot.c": {**later, **boot["xen/common/boot.c"]}}
+    _, out, _ = lines(write_fix(tmp_path / "both.patch", tree, both))
+    assert "      later in .init.text is new and will not run" in out
     comment = {VERSION: {"const char *xen_banner": "/* It. */\nconst char *xen_banner"}}
     code, out, _ = lines(write_fix(tmp_path / "comment.patch", tree, comment))
     assert code == 15
     assert "not affected" in out
-    at = "HV_INIT u64 start_up"
-    later = {at: f"HV_INIT u64 later(void)\n{{\n\treturn 1;\n}}\n\n{at}"}
     added = write_fix(tmp_path / "later.patch", tree, {"xen/common/boot.c": later})
     code, out, _ = lines(added)
     assert code == 15

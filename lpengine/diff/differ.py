@@ -47,6 +47,7 @@ _RULES: tuple[Callable[[Case], Found], ...] = (
     symbols.ambiguous,
     symbols.unresolved,
     symbols.exports,
+    symbols.parameters,
     symbols.common,
     symbols.declared,
 )

@@ -42,6 +42,7 @@ def _source_object(row: ObjectChangesRow) -> Iterator[str]:
     if not functions and row.verdict == "changed":
         functions = "data only"
     yield f"  {row.name}: {': '.join(filter(None, (row.verdict, functions)))}"
+    yield from (f"      {note.text}" for note in row.notes[:_SHOWN])
 
 
 def objects_lines(document: ObjectsDocument) -> Iterator[str]:

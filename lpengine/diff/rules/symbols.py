@@ -7,6 +7,8 @@ from lpengine.diff.rules.finding import Case, Found
 from lpengine.diff.sections import SectionKind
 
 _EXPORT = "__ksymtab_"
+# module_param of Linux (include/linux/moduleparam.h, __module_param_call).
+_PARAMETER = "__param_"
 
 
 def ambiguous(case: Case) -> Found:
@@ -52,6 +54,19 @@ def exports(case: Case) -> Found:
                 "export-removed",
                 name,
                 f"{name} stays exported: modules may be using it",
+            )
+
+
+def parameters(case: Case) -> Found:
+    """Parameters are read when the image or module is loaded, too."""
+    for unit in case.examination.added:
+        if unit.kind is SectionKind.REGISTRATION and unit.name.startswith(_PARAMETER):
+            name = unit.name.removeprefix(_PARAMETER)
+            yield Note(
+                "parameter-added",
+                name,
+                f"{name} is a parameter of the patched build only; a live patch "
+                "has none, and its variable keeps the value that it begins with",
             )
 
 
