@@ -9,6 +9,7 @@ was found by reading the fixes.
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from lpengine.diff.changes import Verdict
 from lpengine.elf import open_image
 from lpengine.errors import FaultError
 from lpengine.hosts import lab
+from lpengine.hosts.lab.storage import cache_directory
 from lpengine.patch.source import SourceResult
 from lpengine.patch.xen.build_image import TargetImage
 from lpengine.planner import Severity
@@ -108,41 +110,40 @@ class Prepared:
 
 
 @pytest.fixture(scope="module")
-def prepare(
-    tmp_path_factory: pytest.TempPathFactory, xen_image: Path
-) -> Callable[[str], Prepared]:
+def prepare(xen_image: Path) -> Callable[[str], Prepared]:
     """Builds the parent plainly, as a distribution does: without debug information,
-    elsewhere, with Debian's configuration. Once for each commit."""
-    there = tmp_path_factory.mktemp("fixes")
+    elsewhere, with Debian's configuration. Once for each commit, and kept."""
     configuration = TargetImage(open_image(xen_image)).configuration
-    prepared: dict[str, Prepared] = {}
+    kept = cache_directory() / "fixed-xens"
+    kept.mkdir(parents=True, exist_ok=True)
 
     def prepare_(commit: str) -> Prepared:
-        if commit not in prepared:
-            prepared[commit] = _prepare(commit, there / commit, configuration)
-        return prepared[commit]
+        there = kept / commit
+        if not there.is_dir():
+            with tempfile.TemporaryDirectory(dir=kept) as scratch:
+                _prepare(commit, Path(scratch) / commit, configuration)
+                (Path(scratch) / commit).rename(there)
+        parts = ("tree", "fix.patch", "xen-syms", "xen.gz")
+        return Prepared(*(there / part for part in parts))
 
     return prepare_
 
 
-def _prepare(commit: str, there: Path, configuration: bytes) -> Prepared:
+def _prepare(commit: str, there: Path, configuration: bytes) -> None:
     tree, plain = there / "tree", there / "plain"
     tree.mkdir(parents=True)
     listed = _git("ls-tree", "--name-only", f"{commit}^", *PARTS).decode().split()
     archive = _git("archive", f"{commit}^", *listed)
     subprocess.run(["tar", "-x", "-C", tree], input=archive, check=True)
-    fix = there / "fix.patch"
-    fix.write_bytes(_git("format-patch", "-1", "--stdout", commit))
+    (there / "fix.patch").write_bytes(_git("format-patch", "-1", "--stdout", commit))
     shutil.copytree(tree, plain, symlinks=True)
     (plain / "xen/.config").write_bytes(configuration)
     make = ["make", "-s", f"-j{available_cpus()}", "-C", plain / "xen"]
     for goal in ("olddefconfig", "build"):
         subprocess.run([*make, goal], check=True, capture_output=True)
-    image, hypervisor = there / "xen-syms", there / "xen.gz"
-    shutil.move(plain / "xen/xen-syms", image)
-    shutil.move(plain / "xen/xen.gz", hypervisor)
+    for made in ("xen-syms", "xen.gz"):
+        shutil.move(plain / "xen" / made, there / made)
     shutil.rmtree(plain)
-    return Prepared(tree, fix, image, hypervisor)
 
 
 def _git(*argv: str) -> bytes:
