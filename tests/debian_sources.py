@@ -6,6 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+XEN = ("xen-hypervisor-4.17-amd64", "xen-hypervisor-4.17-amd64-dbg")
 SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
 # apt's own user could not write into a private cache.
 APT = ("apt-get", "-q", "-o", "APT::Sandbox::User=root")
@@ -19,6 +20,12 @@ class Sourced:
     version: str
     tree: Path
     files: Path
+
+    @property
+    def xen_symbols(self) -> Path:
+        """Of XEN's packages: the hypervisor with its symbols."""
+        found = (self.files / "usr/lib/debug/boot").glob("xen-syms-*")
+        return next(path for path in found if path.suffix != ".map")
 
 
 def fetch(source: str, binaries: list[str], cache: Path) -> Sourced:

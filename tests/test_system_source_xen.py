@@ -16,7 +16,7 @@ from lpengine.hosts.lab.storage import cache_directory
 from lpengine.patch.source import SourceResult
 from lpengine.patch.unproved import NotProvedError
 from lpengine.planner import Severity
-from tests.debian_sources import Sourced, fetch
+from tests.debian_sources import XEN, Sourced, fetch
 from tests.missing import not_there
 from tests.source_trees import write_fix
 
@@ -49,17 +49,15 @@ CHECKS = {
 
 @pytest.fixture(scope="module")
 def debian() -> Sourced:
-    packages = ["xen-hypervisor-4.17-amd64", "xen-hypervisor-4.17-amd64-dbg"]
     try:
-        return fetch("xen", packages, cache_directory())
+        return fetch("xen", [*XEN], cache_directory())
     except Exception as error:
         not_there("cannot fetch Debian's source of Xen", error)
 
 
 @pytest.fixture(scope="module")
 def symbols(debian: Sourced) -> Path:
-    found = (debian.files / "usr/lib/debug/boot").glob("xen-syms-*")
-    return next(path for path in found if path.suffix != ".map")
+    return debian.xen_symbols
 
 
 @pytest.fixture(scope="module")
