@@ -45,6 +45,7 @@ class Case:
             system=System(system) if system else None,
             is_module=self.promised.get("module"),
             hooks=self.promised.get("hooks", {}),
+            overridden=frozenset(self.promised.get("overridden", ())),
         )
 
 

@@ -129,6 +129,7 @@ def test_a_weak_function_may_be_another_objects(tmp_path: Path) -> None:
         proof = prove("weak.o", weak, LinkedFile(open_image(tmp_path / name)))
         assert proof.differences == ()
         assert (symbol.index in proof.functions) is used
+        assert proof.overridden == (set() if used else {"choice"})
         (user,) = weak.symbols.named("user")
         assert user.index in proof.functions
 

@@ -50,6 +50,7 @@ _RULES: tuple[Callable[[Case], Found], ...] = (
     symbols.parameters,
     symbols.common,
     symbols.declared,
+    symbols.overridden,
 )
 _MODULE = (".gnu.linkonce.this_module", "__this_module")
 _IMPORTS = b"import_ns="
@@ -60,12 +61,15 @@ _EXPORTS = ("__ksymtab_", "__kstrtab_")
 class Options:
     """What else is known. `line_map` is of the patch itself. `system` and
     `is_module` are told from the object where they are None. `hooks` are what the
-    author declares: the subject of a refusal, and the hook that lifts it."""
+    author declares: the subject of a refusal, and the hook that lifts it.
+    `overridden` are weak functions of which another object has the one that is
+    used."""
 
     line_map: LineMap | None = None
     system: System | None = None
     is_module: bool | None = None
     hooks: Mapping[str, str] = field(default_factory=dict)
+    overridden: frozenset[str] = frozenset()
 
 
 def diff_images(
@@ -97,7 +101,7 @@ class _Differ:
         self._system = system
         self._debug = Debugging(old, new)
         lines = self._debug.lines(options.line_map)
-        self._examination = Examination(old, new, lines)
+        self._examination = Examination(old, new, lines, options.overridden)
         self._redirects = redirects_of(self._examination, system)
         self._closure = Closure(self._examination, self._redirects)
 

@@ -1,7 +1,7 @@
 """Two builds of one object, matched and compared: all that is known of the pair
 before anything is decided."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +15,7 @@ from lpengine.diff.references import References
 from lpengine.diff.sections import SectionKind
 from lpengine.diff.tables import Tables
 from lpengine.diff.units import Role, Unit
+from lpengine.elf.constants import STB_WEAK
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,14 @@ class Pair:
 class Examination:
     """The pair of objects, units matched and compared."""
 
-    def __init__(self, old: ObjectFile, new: ObjectFile, lines: Lines) -> None:
+    def __init__(
+        self,
+        old: ObjectFile,
+        new: ObjectFile,
+        lines: Lines,
+        overridden: Set[str] = frozenset(),
+    ) -> None:
+        self._overridden = overridden
         self.old = Tables(References(old))
         self.new = Tables(References(new))
         self.match: Match = Matcher(self.old, self.new).match()
@@ -86,6 +94,8 @@ class Examination:
                 continue
             if self.is_boot_text(pair) or self.is_declared(pair):
                 continue
+            if self.is_overridden(pair):
+                continue
             parent = self.parents.get(pair.new.number)
             owner = self.by_new.get(parent.number) if parent else None
             if owner is None:
@@ -105,6 +115,12 @@ class Examination:
             pair.new.number in declared.functions
             or pair.new.section.name in declared.sections
         )
+
+    def is_overridden(self, pair: Pair) -> bool:
+        """Whether it is a weak function, and another object's is used."""
+        symbol = pair.old.symbol
+        is_weak = symbol is not None and symbol.binding == STB_WEAK
+        return is_weak and pair.old.name in self._overridden
 
     def is_boot_text(self, pair: Pair) -> bool:
         """Whether boot code differs in its texts alone: nobody will miss them."""

@@ -30,11 +30,13 @@ _MANY = 3
 
 @dataclass(frozen=True)
 class NamedPair:
-    """One object of two builds, open."""
+    """One object of two builds, open. `overridden` are weak functions of which other
+    objects have those that are used."""
 
     name: str
     original: Image
     patched: Image
+    overridden: frozenset[str] = frozenset()
 
 
 def diff_pairs(
@@ -48,8 +50,13 @@ def diff_pairs(
     Raises ElfError where one of the pairs is damaged.
     """
     listed = list(pairs)
+    plain = options or Options()
     found = [
-        diff_images(each.name, each.original, each.patched, options) for each in listed
+        diff_images(
+            *(each.name, each.original, each.patched),
+            replace(plain, overridden=each.overridden),
+        )
+        for each in listed
     ]
     return _together(found, listed, others, others_are_stale=False)
 

@@ -35,11 +35,13 @@ _ADDRESSES = (1 << 64) - 1
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A symbol of the running image. `size` is 0 and `file` "" where unknown."""
+    """A symbol of the running image. `size` is 0 and `file` "" where unknown.
+    `is_strong` says that it took the place of all weak ones of its name."""
 
     address: int
     size: int = 0
     file: str = ""
+    is_strong: bool = False
 
 
 class Running(Protocol):
@@ -81,13 +83,15 @@ class Difference:
 @dataclass(frozen=True)
 class Proof:
     """What came out for one object: its functions that are in the image, by symbol
-    index, what differs, and where its sections went."""
+    index, what differs, and where its sections went. `overridden` are the names of
+    weak functions of which another object has the one that is used."""
 
     object: Image
     functions: Mapping[int, int]
     differences: tuple[Difference, ...]
     bases: Mapping[int, int]
     running: Running = field(repr=False)
+    overridden: frozenset[str] = frozenset()
 
     @property
     def is_linked(self) -> bool:
@@ -155,6 +159,7 @@ class _Prover:
         self._symbols = tuple(raw.symbols)
         self._bases: dict[int, int] = {}
         self._functions: dict[int, int] = {}
+        self._overridden: set[str] = set()
         self._relocations: dict[int, tuple[Relocation, ...]] = {}
         self._data: dict[int, bytes] = {}
 
@@ -164,7 +169,8 @@ class _Prover:
         for symbol in self._symbols:
             if not self._is_code(symbol):
                 continue
-            trials = [self._try(symbol, spot) for spot in self._spots(symbol)]
+            spots = self._spots(symbol)
+            trials = [self._try(symbol, spot) for spot in spots]
             fitting = [trial for trial in trials if trial.fits]
             if len({trial.address for trial in fitting}) == 1:
                 self._accept(symbol, fitting[0])
@@ -172,6 +178,8 @@ class _Prover:
                 doubtful.append((symbol, fitting))
             # Of a weak function another object may have the one that is used.
             overridden = symbol.binding == STB_WEAK and not fitting
+            if overridden and any(spot.is_strong for spot in spots):
+                self._overridden.add(symbol.name)
             if all(trial.kind for trial in trials) and not overridden:
                 differences.append(self._difference(symbol, fitting or trials))
         self._follow_data()
@@ -183,6 +191,7 @@ class _Prover:
             tuple(differences),
             self._bases,
             self._running,
+            frozenset(self._overridden),
         )
 
     def _is_code(self, symbol: Symbol) -> bool:
@@ -424,7 +433,8 @@ class LinkedFile:
         self._spots: dict[str, list[Spot]] = defaultdict(list)
         for symbol in image.symbols:
             if symbol.name and (symbol.in_section or symbol.is_absolute):
-                spot = Spot(symbol.value, symbol.size, symbol.file)
+                strong = symbol.binding == STB_GLOBAL
+                spot = Spot(symbol.value, symbol.size, symbol.file, strong)
                 self._spots[symbol.name].append(spot)
 
     def named(self, name: str) -> Sequence[Spot]:

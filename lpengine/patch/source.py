@@ -138,7 +138,10 @@ def _compare(
     pairs: Sequence[ObjectPair], proofs: Mapping[str, Proof], options: SourceOptions
 ) -> Changes:
     opened = (
-        NamedPair(each.name, _opened(each.original), _opened(each.patched))
+        NamedPair(
+            *(each.name, _opened(each.original), _opened(each.patched)),
+            proofs[each.name].overridden if each.name in proofs else frozenset(),
+        )
         for each in pairs
     )
     rebuilt = {each.name for each in pairs}

@@ -82,6 +82,17 @@ def declared(case: Case) -> Found:
             )
 
 
+def overridden(case: Case) -> Found:
+    """Weak functions that nobody calls."""
+    for pair in case.examination.pairs:
+        if pair.differing is not None and case.examination.is_overridden(pair):
+            yield Note(
+                "overridden",
+                pair.old.name,
+                f"{pair.old.name} differs, but is weak: another object's is used",
+            )
+
+
 def common(case: Case) -> Found:
     """Variables that have no section: compilers before gcc 10 left them to the
     linker."""

@@ -9,7 +9,13 @@ from functools import cached_property
 
 from lpengine.core import relocate
 from lpengine.elf import Section, Symbol
-from lpengine.elf.constants import SHT_NOBITS, SHT_RELA, STT_FILE, STT_SECTION
+from lpengine.elf.constants import (
+    SHT_NOBITS,
+    SHT_RELA,
+    STB_GLOBAL,
+    STT_FILE,
+    STT_SECTION,
+)
 from lpengine.elf.kernel import KernelImage
 from lpengine.errors import ElfError
 from lpengine.patch.linux import layout
@@ -27,6 +33,8 @@ _PAGE = 0x1000
 
 # Runs once, may be freed before it can be seen, and is never redirected.
 _RUNS_ONCE = (".init.", ".exit.", ".discard.")
+# What nm, and kallsyms after it, calls weak symbols.
+_WEAK = "VW"
 
 
 def disproved(proof: Proof) -> list[Difference]:
@@ -61,7 +69,10 @@ class RunningKernel:
         self.path = kernel.path
 
     def named(self, name: str) -> Sequence[Spot]:
-        return tuple(Spot(entry.address) for entry in self.kernel.named(name))
+        return tuple(
+            Spot(entry.address, is_strong=entry.is_global and entry.type not in _WEAK)
+            for entry in self.kernel.named(name)
+        )
 
     def read(self, address: int, size: int) -> bytes:
         return self.kernel.code(address, size)
@@ -92,7 +103,11 @@ class RunningModule:
 
     def named(self, name: str) -> Sequence[Spot]:
         return tuple(
-            Spot(self._values[each.index], each.size)
+            Spot(
+                self._values[each.index],
+                each.size,
+                is_strong=each.binding == STB_GLOBAL,
+            )
             for each in self._by_name.get(name, ())
         )
 
