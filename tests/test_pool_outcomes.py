@@ -3,6 +3,10 @@ tasks that are told beforehand, what runs and is on the disks afterwards, and th
 codes of docs/pools.md."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -319,3 +323,37 @@ def test_a_signer_that_the_host_does_not_trust(
     code, became = pools.install(hotfix(workshop), "--pool", "one")
     assert (code, became) == (30, {"host1": "failed", "host2": "skipped"})
     assert (host.running, host.read(TOOL)) == (OLD, b"old tool")
+
+
+def test_a_driver_that_is_killed_is_gone_on_with(
+    pools: Pools, workshop: Workshop
+) -> None:
+    """Whether or not what it was about to do on a host was done."""
+    bundle = hotfix(workshop)
+    words = ("pool", "install", bundle, *pools.trust, "--pool", "one", "--yes")
+    driver = subprocess.Popen(
+        [sys.executable, "-m", "lpengine", *map(str, words), "--progress", "lines"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    with driver:
+        assert driver.stderr
+        for line in driver.stderr:
+            if line == "one/host1: install ...\n":
+                driver.kill()
+    assert driver.returncode == -signal.SIGKILL
+    code, became = install_again(pools, bundle)
+    assert (code, became) == (0, {"host1": "done", "host2": "done"})
+    assert pools.running("host1", "host2") == ["+LP1", "+LP1"]
+    assert pools.status("--pool", "one")[0] == 0
+
+
+def install_again(pools: Pools, bundle: Path) -> tuple[int, dict[str, str]]:
+    """As soon as what is left of the first run lets go of the host."""
+    deadline = time.monotonic() + 60
+    while True:
+        found = pools.install(bundle, "--pool", "one")
+        if found[0] == 0 or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
