@@ -501,6 +501,13 @@ def test_the_command_line(
     assert "  common/boot.o: later in .init.text is new and will not run" in out
     assert not (tmp_path / "out/fix.livepatch").exists()
 
+    off = tmp_path / "off"
+    off.write_text("CONFIG_LIVEPATCH=n\n")
+    code, out, err = lines(fix, "--config", str(off))
+    assert code == 10
+    assert "no CONFIG_LIVEPATCH" in err
+    assert "(LP-" in err.partition("\n")[0]
+
     (tmp_path / "fix.patch").write_text("nonsense\n")
     code, out, err = lines(fix)
     assert code == 13

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import click
 
-from lpengine.errors import LpengineError
+from lpengine.errors import BuildError, LpengineError
 from lpengine.report.table import printable
 
 # Verb to one line of help: `lpengine --help` must not import the verbs.
@@ -125,7 +125,9 @@ def show_error(error: LpengineError, as_json: bool) -> None:
 
         click.echo(to_json(error_document(error)))
         return
-    click.echo(f"lpengine: {printable(error.message)}", err=True)
+    codes = error.codes if isinstance(error, BuildError) else ()
+    why = f" ({', '.join(dict.fromkeys(codes))})" if codes else ""
+    click.echo(f"lpengine: {printable(error.message)}{why}", err=True)
     report = getattr(error, "report", "")
     if report:
         click.echo(report.rstrip(), err=True)
