@@ -9,6 +9,7 @@ from lpengine.report.change_documents import (
     RefusalRow,
     SourceDocument,
 )
+from lpengine.report.table import counted
 
 _SHOWN, _REASONS = 8, 20
 
@@ -20,7 +21,7 @@ def source_lines(document: SourceDocument) -> Iterator[str]:
     for fan_out in document.fan_out:
         yield (
             f"  {fan_out.function} of {fan_out.header} is in "
-            f"{len(fan_out.objects)} objects"
+            f"{counted(len(fan_out.objects), 'object')}"
         )
     if document.verdict == "refused":
         yield from refusal_lines(document.refusals)
