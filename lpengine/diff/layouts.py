@@ -112,8 +112,23 @@ class _Reader:
         for key, entry in entries:
             if times[key] == 1 and not self._is_constant(entry.type):
                 size = self._info.size_of(entry.type)
-                text, shape = self._text(entry.type), self._shape(entry.type)
-                yield key, Variable(text, shape, size)
+                shape = self._shape(self._wrapped(entry.type))
+                yield key, Variable(self._text(entry.type), shape, size)
+
+    def _wrapped(self, offset: int) -> int:
+        """The type of the one value that a struct is around: those are the same
+        bytes, read the same way."""
+        for _ in range(_DEEPEST):
+            entry = self._info.unqualified(offset)
+            if entry is None or entry.tag not in COMPOSITES:
+                break
+            members = [e for e in self._info.children(entry) if e.tag == Tag.MEMBER]
+            if len(members) != 1 or members[0].bit_size:
+                break
+            if self._info.size_of(members[0].type) != entry.size:
+                break
+            offset = members[0].type
+        return offset
 
     def _is_constant(self, offset: int) -> bool:
         """Whether a type is one of constants, or of arrays of them."""
