@@ -6,6 +6,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from lpengine.hosts.lab.storage import cache_directory
+from tests.missing import not_there
+
 XEN = ("xen-hypervisor-4.17-amd64", "xen-hypervisor-4.17-amd64-dbg")
 SOURCES = (Path("/etc/apt/sources.list"), Path("/etc/apt/sources.list.d"))
 # apt's own user could not write into a private cache.
@@ -26,6 +29,14 @@ class Sourced:
         """Of XEN's packages: the hypervisor with its symbols."""
         found = (self.files / "usr/lib/debug/boot").glob("xen-syms-*")
         return next(path for path in found if path.suffix != ".map")
+
+
+def fetch_xen() -> Sourced:
+    """Debian's hypervisor, with what it was built from."""
+    try:
+        return fetch("xen", [*XEN], cache_directory())
+    except Exception as error:
+        not_there("cannot fetch Debian's source of Xen", error)
 
 
 def fetch(source: str, binaries: list[str], cache: Path) -> Sourced:

@@ -12,10 +12,8 @@ from lpengine.diff.changes import Changes, Verdict
 from lpengine.diff.pairing import pair_files
 from lpengine.diff.sets import diff_files
 from lpengine.elf import open_image
-from lpengine.hosts.lab.storage import cache_directory
 from lpengine.patch.xen.build_image import TargetImage
-from tests.debian_sources import XEN, Sourced, fetch
-from tests.missing import not_there
+from tests.debian_sources import Sourced, fetch_xen
 
 pytestmark = pytest.mark.system
 
@@ -31,10 +29,7 @@ PLACES = ("common", "common/sched", "arch/x86")
 
 @pytest.fixture(scope="module")
 def debian() -> Sourced:
-    try:
-        return fetch("xen", [*XEN], cache_directory())
-    except Exception as error:
-        not_there("cannot fetch Debian's source of Xen", error)
+    return fetch_xen()
 
 
 def make(tree: Path, compiler: str, *goals: str) -> subprocess.CompletedProcess[str]:

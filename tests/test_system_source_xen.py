@@ -12,12 +12,10 @@ import lpengine
 from lpengine.api.source_builds import build_source
 from lpengine.diff.changes import Verdict
 from lpengine.hosts import lab
-from lpengine.hosts.lab.storage import cache_directory
 from lpengine.patch.source import SourceResult
 from lpengine.patch.unproved import NotProvedError
 from lpengine.planner import Severity
-from tests.debian_sources import XEN, Sourced, fetch
-from tests.missing import not_there
+from tests.debian_sources import Sourced, fetch_xen
 from tests.source_trees import write_fix
 
 pytestmark = pytest.mark.system
@@ -49,10 +47,7 @@ CHECKS = {
 
 @pytest.fixture(scope="module")
 def debian() -> Sourced:
-    try:
-        return fetch("xen", [*XEN], cache_directory())
-    except Exception as error:
-        not_there("cannot fetch Debian's source of Xen", error)
+    return fetch_xen()
 
 
 @pytest.fixture(scope="module")
