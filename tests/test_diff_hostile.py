@@ -24,6 +24,7 @@ from lpengine.elf.constants import (
     STB_LOCAL,
     STT_FUNC,
     STT_OBJECT,
+    STT_SECTION,
 )
 from lpengine.errors import InputError
 from tests.diff_cases import built, case_named
@@ -208,6 +209,47 @@ def test_constants_that_lead_to_each_other() -> None:
 
     in_time(ring(b"\0"), ring(b"\1"))
     in_time(ring(b"\0"), ring(b"\0") + b"\0")
+
+
+READ = bytes.fromhex("488d0500000000c3")  # lea rax, [rip + 0]; ret
+
+
+def nameless(leads: dict[int, list[int]], data: list[bytes], reads: list[int]) -> Image:
+    """Constants without names, of which each may lead to others, and one function
+    for each of those that are read: f0, f1, ..."""
+    writer = ObjectWriter()
+    sections = [writer.add_section(".rodata", 1, SHF_ALLOC, each) for each in data]
+    symbols = [
+        writer.add_symbol("", section=s, binding=STB_LOCAL, type=STT_SECTION)
+        for s in sections
+    ]
+    for one, others in leads.items():
+        for place, other in enumerate(others):
+            writer.add_relocation(sections[one], 8 * place, 1, symbols[other])
+    for number, read in enumerate(reads):
+        name, flags = f"f{number}", SHF_ALLOC | SHF_EXECINSTR
+        code = writer.add_section(f".text.{name}", 1, flags, READ)
+        writer.add_symbol(name, size=len(READ), section=code, type=STT_FUNC)
+        writer.add_relocation(code, 3, R_X86_64_PC32, symbols[read], -4)
+    return Image(writer.finish())
+
+
+def test_a_long_way_to_the_constant_that_changed() -> None:
+    count = 2000
+    leads = {number: [number + 1] for number in range(count - 1)}
+    data = [bytes(8)] * (count - 1)
+    before = nameless(leads, [*data, b"\0" * 8], [0])
+    after = nameless(leads, [*data, b"\1" * 8], [0])
+    assert diff_images("object", before, after).changed_functions == ("f0",)
+
+
+def test_a_constant_that_leads_to_a_changed_one_by_way_of_its_reader() -> None:
+    """What was found the same while its own reader was looked at has to be looked at
+    again, when that turns out to be changed by something else."""
+    leads = {0: [1, 2], 1: [0]}
+    before = nameless(leads, [bytes(16), bytes(8), b"\0" * 8], [0, 1])
+    after = nameless(leads, [bytes(16), bytes(8), b"\1" * 8], [0, 1])
+    assert diff_images("object", before, after).changed_functions == ("f0", "f1")
 
 
 def test_much_code_of_few_kinds() -> None:

@@ -23,6 +23,9 @@ from lpengine.elf.constants import SHT_NOBITS
 
 _WORD = 4
 _ZEROES_MAX = 1 << 20
+# Constants without a name that lead to each other: what is further down is not looked
+# at, and counts as changed.
+_DEEPEST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Comparer:
         self._private_old = Privacy(self.old)
         self._private_new = Privacy(self.new)
         self._alike: dict[tuple[int, int], bool] = {}
+        self._supposed: list[tuple[int, int]] = []
+        self._depth = 0
         self._code: dict[tuple[int, int], dict[int, int]] = {}
         self._taken_apart: dict[tuple[int, int], tuple[Instructions, Instructions]] = {}
         self._note_lines()
@@ -129,9 +134,25 @@ class Comparer:
         key = one.number, two.number
         found = self._alike.get(key)
         if found is None:
-            # What leads back to itself is alike unless something else differs.
-            self._alike[key] = True
-            found = self._alike[key] = self._are_alike(one, two)
+            found = self._find_alike(key, one, two)
+        return found
+
+    def _find_alike(self, key: tuple[int, int], one: Unit, two: Unit) -> bool:
+        if self._depth == _DEEPEST:
+            return False
+        # What leads back to itself is alike unless something else differs.
+        self._alike[key] = True
+        begun = len(self._supposed)
+        self._supposed.append(key)
+        self._depth += 1
+        found = self._are_alike(one, two)
+        self._depth -= 1
+        if not found:
+            # What was found alike on the way may have led back to this.
+            for each in self._supposed[begun:]:
+                del self._alike[each]
+            del self._supposed[begun:]
+            self._alike[key] = False
         return found
 
     def _are_alike(self, one: Unit, two: Unit) -> bool:
