@@ -236,9 +236,14 @@ def test_dpkg_and_lpengine_killed_together(debian: Site) -> None:
     """At many moments of a real upgrade."""
     debian.install(debian.archive("one", "1.0-1"))
     package = debian.archive("one", "2.0-1", scripts={"preinst": "sleep 0.05"})
+    start = time.monotonic()
+    debian.install(package, update=LATER)
+    whole = time.monotonic() - start
+    debian.packages.uninstall(LATER)
     ends = set()
-    for delay in range(1, 80, 2):
-        killed_after(lambda: debian.install(package, update=LATER), delay / 100)
+    for part in range(1, 41):
+        delay = whole * part / 25  # a busy machine is slower at times
+        killed_after(lambda: debian.install(package, update=LATER), delay)
         debian.reopened().recover()
         assert debian.packages.pending() is None
         ends.add(debian.versions()["one"])
