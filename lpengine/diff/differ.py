@@ -215,8 +215,9 @@ class _Differ:
             pair = examination.by_old.get(unit.number)
             if pair is None or pair.new.number in examination.parents:
                 continue
-            if pair.new.number in self._redirects.carried:
-                yield self._carried(pair)
+            carried = self._redirects.carried.get(pair.new.number)
+            if carried is not None:
+                yield self._carried(carried)
             else:
                 yield self._matched(pair)
         for unit in examination.new_functions:
@@ -274,7 +275,8 @@ class _Differ:
         return Reason(differing.kind, differing.what, first)
 
     def _carried(self, pair: Pair) -> FunctionChange:
-        """A changed function that comes along as if it were new."""
+        """A function that changed, or calls one that did, and comes along as if it
+        were new."""
         assert pair.differing
         text = f"{pair.differing.what}; its callers are redirected"
         return replace(
