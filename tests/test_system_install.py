@@ -307,6 +307,7 @@ OLD, NEW = "o" * FILES, "n" * FILES
         ("install", "rename", None, NEW),
         ("uninstall", "rename", None, OLD),
     ],
+    ids=["staging", "renames", "renames-back"],
 )
 def test_files_are_old_or_new_after_a_power_cut(
     machine: Machine,
