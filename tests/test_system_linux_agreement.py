@@ -163,7 +163,9 @@ def test_only_what_comes_off_by_force_is_pinned(mortal, build) -> None:
     assert [f["errno"] for f in refused["plan"]["findings"]] == ["EAGAIN"]
     assert b"in use" in mortal.run(["rmmod", "nap"]).stderr
     again = lpengine("apply", "/var/lib/lpengine/linux/modules/nap.ko", status=REFUSED)
-    assert [f["cause"] for f in again["plan"]["findings"]] == ["pinned"]
+    # Where something else sleeps at the time, that is said, too.
+    causes = {finding["cause"] for finding in again["plan"]["findings"]}
+    assert causes - {"function-busy"} == {"pinned"}
 
 
 def test_what_an_administrator_forbids_was_foreseen(

@@ -95,8 +95,11 @@ class Machine:
         assert done.status == 0, done.stdout.decode() + done.stderr.decode()
         return json.loads(done.stdout)
 
-    def apply_and_die(self, module: Path, state: str, name: str, says: bytes) -> Entry:
-        """What the journal says once the power is off."""
+    def apply_and_die(
+        self, module: Path, state: str, name: str, says: bytes
+    ) -> Entry | None:
+        """What the journal says once the power is off; nothing, where what was seen of
+        it was no whole transaction yet."""
         assert self.guest is not None
         sign = self.share / state / self.kind / name
         words = ["lpengine", "apply", str(module), "--target", self.kind]
@@ -112,8 +115,9 @@ class Machine:
         copy = self.share / f"{state}-copy"
         shutil.copytree(self.share / state / self.kind, copy)
         with Journal(copy) as journal:
-            (entry,) = journal.entries()
-        return entry
+            entries = journal.entries()
+        assert len(entries) <= 1
+        return entries[0] if entries else None
 
     def attempt(self, words: list[str]) -> None:
         assert self.guest is not None
@@ -138,7 +142,7 @@ def test_after_a_power_cut_the_truth_is_told(machine: Machine, tmp_path: Path) -
     machine.boot("0")
     for number, (name, says) in enumerate(moments):
         died = machine.apply_and_die(module, f"{number}", name, says)
-        open_then = died.status.is_open
+        open_then = died is not None and died.status.is_open
         machine.boot(f"{number}")
         status = machine.lpengine("status", *target)
         assert (status["effective"], status["patches"]) == ([], [])
@@ -149,8 +153,12 @@ def test_after_a_power_cut_the_truth_is_told(machine: Machine, tmp_path: Path) -
         assert outcome == ("recovered" if open_then else "")
         assert row["effective"] == []
         assert machine.lpengine("status", *target)["interrupted"] == ""
-        (run,) = machine.lpengine("history", *target)["runs"]
-        assert run["status"] == ("recovered" if open_then else "done")
+        runs = machine.lpengine("history", *target)["runs"]
+        if died is None:
+            assert runs == []
+        else:
+            (run,) = runs
+            assert run["status"] == ("recovered" if open_then else "done")
         machine.use(f"{number + 1}")
     applied = machine.lpengine("apply", str(module), *target)
     assert applied["outcome"]["status"] == "done"

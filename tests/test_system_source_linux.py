@@ -250,7 +250,7 @@ def test_a_module_is_patched_as_it_is_loaded(
     assert module.sh("head", "-n", "1", "/proc/net/pfkey") == "patched"
     module.off()
     assert module.sh("head", "-n", "1", "/proc/net/pfkey").startswith("sk ")
-    module.sh("rmmod", "af_key")
+    module.sh("modprobe", "-r", "af_key")  # with what came with it
 
 
 def link_or_copy(source: str, target: str) -> None:
