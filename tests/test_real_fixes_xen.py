@@ -96,7 +96,7 @@ REFUSED = (
     Refused(431, "66c930ceac", "LP-CHG-902", "per-cpu-data", "per_cpu__legacy_ssbd"),
 )
 # These are also taken by the hypervisor itself.
-BOOTED = (507, 506, 504, 480)
+BOOTED = (507, 506, 505, 504)
 
 
 @dataclass(frozen=True)
