@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,8 @@ class Machine:
     def use(self, state: str) -> None:
         """The directory on the disk that is lpengine's from now on."""
         assert self.guest is not None
-        self.guest.run(["lpengine", "--version"])  # until it stands by
+        until_it_stands_by = timedelta(minutes=6)
+        self.guest.run(["lpengine", "--version"], timeout=until_it_stands_by)
         place = f"{self.share}/{state}"
         script = f"mkdir -p {place} && rm -rf {STATE} && ln -s {place} {STATE}"
         assert self.guest.run(["sh", "-c", script]).status == 0
