@@ -1,10 +1,13 @@
 """References that lead nowhere, or to several."""
 
+from collections.abc import Iterable, Iterator
+
 from lpengine.diff import codes
 from lpengine.diff.changes import Note, Refusal
 from lpengine.diff.object import ObjectFile
 from lpengine.diff.rules.finding import Case, Found
 from lpengine.diff.sections import SectionKind
+from lpengine.diff.units import Unit
 
 _EXPORT = "__ksymtab_"
 # module_param of Linux (include/linux/moduleparam.h, __module_param_call).
@@ -38,36 +41,37 @@ def unresolved(case: Case) -> Found:
 
 def exports(case: Case) -> Found:
     """Exports are read when the image or module is loaded."""
-    for unit in case.examination.added:
-        if unit.kind is SectionKind.REGISTRATION and unit.name.startswith(_EXPORT):
-            name = unit.name.removeprefix(_EXPORT)
-            yield Note(
-                "export-added",
-                name,
-                f"{name} is exported by the patched build "
-                "only; a live patch exports nothing",
-            )
-    for unit in case.examination.gone:
-        if unit.kind is SectionKind.REGISTRATION and unit.name.startswith(_EXPORT):
-            name = unit.name.removeprefix(_EXPORT)
-            yield Note(
-                "export-removed",
-                name,
-                f"{name} stays exported: modules may be using it",
-            )
+    for name in _registered(case.examination.added, _EXPORT):
+        yield Note(
+            "export-added",
+            name,
+            f"{name} is exported by the patched build "
+            "only; a live patch exports nothing",
+        )
+    for name in _registered(case.examination.gone, _EXPORT):
+        yield Note(
+            "export-removed",
+            name,
+            f"{name} stays exported: modules may be using it",
+        )
 
 
 def parameters(case: Case) -> Found:
     """Parameters are read when the image or module is loaded, too."""
-    for unit in case.examination.added:
-        if unit.kind is SectionKind.REGISTRATION and unit.name.startswith(_PARAMETER):
-            name = unit.name.removeprefix(_PARAMETER)
-            yield Note(
-                "parameter-added",
-                name,
-                f"{name} is a parameter of the patched build only; a live patch "
-                "has none, and its variable keeps the value that it begins with",
-            )
+    for name in _registered(case.examination.added, _PARAMETER):
+        yield Note(
+            "parameter-added",
+            name,
+            f"{name} is a parameter of the patched build only; a live patch "
+            "has none, and its variable keeps the value that it begins with",
+        )
+
+
+def _registered(units: Iterable[Unit], prefix: str) -> Iterator[str]:
+    """What units of that prefix tell the kernel of, by name."""
+    for unit in units:
+        if unit.kind is SectionKind.REGISTRATION and unit.name.startswith(prefix):
+            yield unit.name.removeprefix(prefix)
 
 
 def declared(case: Case) -> Found:
