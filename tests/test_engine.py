@@ -296,6 +296,21 @@ def test_a_stale_plan_is_refused(target: FakeTarget) -> None:
         assert len(journal.entries()) == runs
 
 
+def test_the_outcome_says_what_the_target_was_read_back_as(target: FakeTarget) -> None:
+    done = carry_out(target, Revert("data"))
+    assert done.found == target.facts()
+    target.trouble = {target.calls: fail()}
+    assert carry_out(target, Revert("one")).found is None
+
+
+def test_what_was_seen_is_held_against_the_plan(target: FakeTarget) -> None:
+    plan, before = plan_of(target, Revert("data")), target.facts()
+    with Journal(target.state_directory) as journal:
+        assert execute(plan, target, journal, PATCHES, seen=before).status == "done"
+        with pytest.raises(StalePlanError, match="has changed"):
+            execute(plan, target, journal, PATCHES, seen=target.facts())
+
+
 def test_another_module_of_the_same_name_is_refused(target: FakeTarget) -> None:
     other = make_patch("all", text="different")
     plan = plan_of(target, load("all"))

@@ -10,9 +10,7 @@ from lpengine.engine import (
 )
 from lpengine.engine.stack import Stack
 from lpengine.engine.steps import act
-from lpengine.errors import (
-    StuckError,
-)
+from lpengine.errors import StalePlanError, StuckError
 from lpengine.journal import Journal, RunStatus, StepState
 from lpengine.planner.plan import (
     Apply,
@@ -101,6 +99,15 @@ def test_a_run_in_the_way_is_recovered_before_the_next(target: FakeTarget) -> No
             RunStatus.DONE,
             RunStatus.RECOVERED,
         ]
+
+
+def test_what_was_seen_before_a_recovery_does_not_count(target: FakeTarget) -> None:
+    """The plan is for what the run that died has left, and that is undone first."""
+    with open_run(target, load("all"), unload("other"), done=1) as journal:
+        plan, seen = plan_of(target, Revert("data")), target.facts()
+        with pytest.raises(StalePlanError, match="has changed"):
+            execute(plan, target, journal, PATCHES, seen=seen)
+        assert "data" in target.facts().applied
 
 
 def test_a_run_in_the_way_that_is_stuck_stops_the_next(target: FakeTarget) -> None:

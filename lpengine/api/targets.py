@@ -230,8 +230,10 @@ def act(
             return Acted(planned, None, recovered=recovered)
         outcome = carry_out(planned, there, journal, timeout, notify)
         # Where no code can be seen, there is nothing to compare.
-        after = observe(there, patches) if planned.facts.code else None
-        changed = changes(planned, after) if after else ()
+        if not planned.facts.code:
+            return Acted(planned, outcome, recovered=recovered)
+        after = outcome.found or observe(there, patches)
+        changed = changes(planned, after)
         return Acted(planned, outcome, changed, recovered, after)
 
 
@@ -246,7 +248,13 @@ def carry_out(
         timeout = timedelta(seconds=planned.facts.capabilities.patience)
     patches = {patch.name: patch for patch in planned.patches}
     return execute(
-        planned.plan, target, journal, patches, timeout=timeout, notify=notify
+        planned.plan,
+        target,
+        journal,
+        patches,
+        seen=planned.facts,
+        timeout=timeout,
+        notify=notify,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from lpengine.engine.interruptions import interruptions_held
+from lpengine.engine.observe import observe
 from lpengine.engine.outcome import Notify, Outcome, RunStarted
 from lpengine.engine.recover import recover
 from lpengine.engine.run import Run, line
@@ -21,7 +22,7 @@ from lpengine.errors import (
 )
 from lpengine.journal import Journal
 from lpengine.patch.model import Patch
-from lpengine.planner import state_digest
+from lpengine.planner import Facts, state_digest
 from lpengine.planner.plan import Load, Plan, Unload, Verdict
 from lpengine.targets.base import DEFAULT_TIMEOUT, Target
 
@@ -32,10 +33,13 @@ def execute(
     journal: Journal,
     patches: Mapping[str, Patch],
     *,
+    seen: Facts | None = None,
     timeout: timedelta = DEFAULT_TIMEOUT,
     notify: Notify | None = None,
 ) -> Outcome:
     """Carry out a plan under the target's lock; `patches` has its modules by name.
+    `seen` is what the target was seen to be under that very lock; without it, it is
+    looked at once more.
 
     A step that fails, a target that does not read back as promised, an interruption
     (Ctrl-C) or a `notify` that raises is undone: then the outcome is "rolled-back",
@@ -48,8 +52,9 @@ def execute(
     if plan.verdict is Verdict.NOTHING or not plan.steps:
         return Outcome("nothing")
     with journal.lock(plan.action):
-        finish_earlier_run(target, journal, timeout)
-        start = observe(plan, target)
+        if finish_earlier_run(target, journal, timeout) or seen is None:
+            seen = target.facts()
+        start = planned_for(plan, seen)
         check_modules(plan, patches)
         kept = modules_to_keep(plan, target, start)
         raw = {name: patch.raw for name, patch in kept.items()}
@@ -63,10 +68,10 @@ def carry_out(run: Run, plan: Plan, start: Stack) -> Outcome:
         run.tell(RunStarted(run.id, plan.steps))
         for step in plan.steps:
             run.take(step)
-        read_back(run.target, promise(start, plan.steps))
+        found = read_back(run, promise(start, plan.steps))
     except BaseException as cause:
         return back_out(run, plan, start, cause)
-    return run.finish("done")
+    return run.finish("done", found=found)
 
 
 def back_out(run: Run, plan: Plan, start: Stack, cause: BaseException) -> Outcome:
@@ -76,15 +81,17 @@ def back_out(run: Run, plan: Plan, start: Stack, cause: BaseException) -> Outcom
         return run.finish("stuck" if left else "rolled-back", error, cause, left)
 
 
-def read_back(target: Target, promised: Stack) -> None:
+def read_back(run: Run, promised: Stack) -> Facts:
     """Believe no exit code: look (Xen answers an action in the wrong state with
     success and does nothing)."""
-    found = differences(promised, Stack.of(target.facts()))
+    facts = observe(run.target, tuple(run.patches.values()))
+    found = differences(promised, Stack.of(facts))
     if found:
         raise TargetError(
             f"the target is not as promised: {'; '.join(found.values())}",
             cause="wrong-state",
         )
+    return facts
 
 
 def refused(plan: Plan) -> RefusedError:
@@ -97,7 +104,8 @@ def refused(plan: Plan) -> RefusedError:
     )
 
 
-def finish_earlier_run(target: Target, journal: Journal, timeout: timedelta) -> None:
+def finish_earlier_run(target: Target, journal: Journal, timeout: timedelta) -> bool:
+    """Whether there was one."""
     earlier = recover(target, journal, timeout=timeout)
     if earlier and earlier.status == "stuck":
         raise StuckError(
@@ -105,13 +113,14 @@ def finish_earlier_run(target: Target, journal: Journal, timeout: timedelta) -> 
             left=earlier.left,
             hint="put right what is left, then plan again",
         )
+    return earlier is not None
 
 
-def observe(plan: Plan, target: Target) -> Stack:
-    facts = target.facts()
+def planned_for(plan: Plan, facts: Facts) -> Stack:
+    """The start of the run, if it is what the plan was made for."""
     if state_digest(facts) != plan.state_digest:
         raise StalePlanError(
-            f"{target.name} has changed since the plan was made", hint="plan again"
+            f"{facts.target} has changed since the plan was made", hint="plan again"
         )
     return Stack.of(facts)
 

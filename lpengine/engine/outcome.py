@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lpengine.journal import StepState
+from lpengine.planner.facts import Facts
 from lpengine.planner.plan import Step
 
 Status = Literal["done", "nothing", "rolled-back", "recovered", "stuck"]
@@ -29,7 +30,8 @@ class Outcome:
     (`run_id` 0). "rolled-back" and "recovered" (after a crash): the target is as it
     was before the run. "stuck": neither; `left` says what differs from the start,
     one sentence each. `error` is the reason in one line, `cause` the exception it
-    came from where there was one.
+    came from where there was one. `found` is the target as it was read back, where
+    that was as promised.
     """
 
     status: Status
@@ -38,6 +40,7 @@ class Outcome:
     error: str = ""
     cause: BaseException | None = None
     left: tuple[str, ...] = ()
+    found: Facts | None = None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from lpengine.engine.steps import act
 from lpengine.errors import LpengineError
 from lpengine.journal import BROKEN_OFF, Journal, RunStatus, StepState
 from lpengine.patch.model import Patch
+from lpengine.planner.facts import Facts
 from lpengine.planner.plan import Step
 from lpengine.targets.base import Target
 
@@ -115,6 +116,7 @@ class Run:
         error: str = "",
         cause: BaseException | None = None,
         left: tuple[str, ...] = (),
+        found: Facts | None = None,
     ) -> Outcome:
         """Close the run in the journal. Where that fails the run stays open, and the
         next command finds out from the target how it ended."""
@@ -123,7 +125,9 @@ class Run:
         reasons = "; ".join(
             dict.fromkeys(part for part in (error, *self.trouble) if part)
         )
-        outcome = Outcome(status, self.id, tuple(self.steps), reasons, cause, left)
+        outcome = Outcome(
+            status, self.id, tuple(self.steps), reasons, cause, left, found
+        )
         self.tell_quietly(RunFinished(outcome))
         return outcome
 

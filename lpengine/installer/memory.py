@@ -27,16 +27,19 @@ class Held:
     target: Target
     journal: Journal
 
-    def execute(self, plan: Plan, patches: tuple[Patch, ...] = ()) -> Outcome:
+    def execute(
+        self, plan: Plan, facts: Facts, patches: tuple[Patch, ...] = ()
+    ) -> Outcome:
+        """Carry out what was planned for the target as it was just seen."""
         if plan.verdict is Verdict.REFUSED:
             raise refused(plan)
-        patience = self.target.facts().capabilities.patience
         return execute(
             plan,
             self.target,
             self.journal,
             {patch.name: patch for patch in patches},
-            timeout=timedelta(seconds=patience),
+            seen=facts,
+            timeout=timedelta(seconds=facts.capabilities.patience),
         )
 
 
@@ -62,7 +65,7 @@ def put_on(uri: str, livepatch: LivePatch, raw: bytes) -> str:
         check_build_id(facts, livepatch)
         facts = without_namesake(there, patch, facts)
         plan = planned(patch, facts)
-        finish(uri, there.execute(plan, (patch,)))
+        finish(uri, there.execute(plan, facts, (patch,)))
         tidy(there, facts.applied)
         return patch.name
 
@@ -104,7 +107,7 @@ def without_namesake(there: Held, patch: Patch, facts: Facts) -> Facts:
         stale = loaded.name == patch.name and loaded.sha256 != patch.sha256
         if stale and loaded.state is PatchState.CHECKED:
             plan = planner.plan_unload((loaded.name,), facts, POLICY)
-            finish(there.target.name, there.execute(plan))
+            finish(there.target.name, there.execute(plan, facts))
             return observe(there.target, (patch,))
     return facts
 
@@ -120,7 +123,7 @@ def tidy(there: Held, replaced: tuple[str, ...]) -> None:
     ]
     plan = planner.plan_unload(idle, facts, POLICY)
     if idle and plan.verdict is Verdict.READY:
-        there.execute(plan)
+        there.execute(plan, facts)
 
 
 def take_off(uri: str, name: str) -> None:
@@ -130,7 +133,8 @@ def take_off(uri: str, name: str) -> None:
         facts = observe(there.target, ())
         if name not in facts.applied:
             return
-        finish(uri, there.execute(planner.plan_revert((name,), facts, POLICY)))
+        plan = planner.plan_revert((name,), facts, POLICY)
+        finish(uri, there.execute(plan, facts))
         tidy(there, (name,))
 
 
