@@ -7,16 +7,12 @@ from lpengine.elf import Section
 from lpengine.elf.constants import (
     SHF_EXECINSTR,
     SHF_MERGE,
+    SHF_STRINGS,
     SHF_TLS,
     SHT_GROUP,
     SHT_NOBITS,
     SHT_NOTE,
-    SectionFlag,
 )
-
-# Plain numbers: objects have thousands of sections, and flags of enums are slow.
-_EXECUTED, _MERGE, _THREAD = int(SHF_EXECINSTR), int(SHF_MERGE), int(SHF_TLS)
-_STRINGS = int(SectionFlag.SHF_STRINGS)
 
 
 class SectionKind(Enum):
@@ -93,7 +89,7 @@ def kind_of(section: Section) -> SectionKind:
         return SectionKind.HOOKS
     if name.startswith(_IGNORED):
         return SectionKind.IGNORED
-    if flags & _EXECUTED:
+    if flags & SHF_EXECINSTR:
         return _code_kind(name)
     if name in TABLES:
         return SectionKind.TABLE
@@ -101,7 +97,7 @@ def kind_of(section: Section) -> SectionKind:
         return SectionKind.REGISTRATION
     if name.startswith(_USED_ONCE):
         return _merged(flags) or SectionKind.BOOT_DATA
-    if name.startswith(_PER_CPU) or flags & _THREAD:
+    if name.startswith(_PER_CPU) or flags & SHF_TLS:
         return SectionKind.PER_CPU
     return _data_kind(section)
 
@@ -133,7 +129,7 @@ def _data_kind(section: Section) -> SectionKind:
 
 
 def _merged(flags: int) -> SectionKind | None:
-    if not flags & _MERGE:
+    if not flags & SHF_MERGE:
         return None
-    strings = flags & _STRINGS
+    strings = flags & SHF_STRINGS
     return SectionKind.STRINGS if strings else SectionKind.MERGED

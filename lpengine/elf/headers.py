@@ -69,10 +69,6 @@ _ENTRY_SIZES = {
     int(SHT_SYMTAB_SHNDX): 4,
 }
 _NAMES_SLACK = 1 << 16
-# As plain numbers: operations on flags of enums are slow, and objects have thousands
-# of sections.
-_ALLOCATED, _WRITABLE, _EXECUTABLE = int(SHF_ALLOC), int(SHF_WRITE), int(SHF_EXECINSTR)
-_LINKED, _INFO_LINKED = int(SHF_LINK_ORDER), int(SHF_INFO_LINK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,15 +108,15 @@ class Section:
 
     @property
     def allocated(self) -> bool:
-        return bool(self.flags & _ALLOCATED)
+        return bool(self.flags & SHF_ALLOC)
 
     @property
     def writable(self) -> bool:
-        return bool(self.flags & _WRITABLE)
+        return bool(self.flags & SHF_WRITE)
 
     @property
     def executable(self) -> bool:
-        return bool(self.flags & _EXECUTABLE)
+        return bool(self.flags & SHF_EXECINSTR)
 
     @property
     def zero_filled(self) -> bool:
@@ -349,7 +345,7 @@ def _check_extent(
 def _check_links(raw: RawSection, types: list[int], offset: int, path: str) -> None:
     count = len(types)
     wanted = _LINKS.get(raw.type)
-    if (wanted or raw.flags & _LINKED) and raw.link >= count:
+    if (wanted or raw.flags & SHF_LINK_ORDER) and raw.link >= count:
         raise ElfError(path, offset, f"link to section {raw.link} of {count}")
     if wanted and not _link_fits(raw, types[raw.link], wanted):
         raise ElfError(
@@ -358,7 +354,7 @@ def _check_links(raw: RawSection, types: list[int], offset: int, path: str) -> N
             f"link to section {raw.link} of type {types[raw.link]}, which section "
             f"type {raw.type} cannot use",
         )
-    names_section = raw.type in (SHT_RELA, SHT_REL) or raw.flags & _INFO_LINKED
+    names_section = raw.type in (SHT_RELA, SHT_REL) or raw.flags & SHF_INFO_LINK
     if names_section and raw.info >= count:
         raise ElfError(path, offset, f"info names section {raw.info} of {count}")
     if raw.type in _SYMBOL_TABLES and raw.info > raw.size // SYMBOL.size:

@@ -147,10 +147,10 @@ class _Gathering:
     def _append_piece(self, piece: Piece) -> Place:
         if piece.kind is PieceKind.CODE:
             plain = piece.section.startswith(".text")
-            name, flags = ".text" if plain else piece.section, int(SHF_EXECINSTR)
+            name, flags = ".text" if plain else piece.section, SHF_EXECINSTR
         else:
             name = _SECTIONS[piece.kind]
-            flags = 0 if name == ".rodata" else int(SHF_WRITE)
+            flags = 0 if name == ".rodata" else SHF_WRITE
         zero = piece.kind is PieceKind.ZERO
         return self._append(
             name, flags, piece.data, piece.alignment, piece.size if zero else None

@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from lpengine.elf.constants import SHT_NOBITS, SHT_STRTAB, SHT_SYMTAB
+from lpengine.elf.constants import (
+    SHF_ALLOC,
+    SHF_WRITE,
+    SHT_NOBITS,
+    SHT_STRTAB,
+    SHT_SYMTAB,
+)
 from lpengine.elf.layout import (
     HEADER,
     SECTION_HEADER,
@@ -85,8 +91,8 @@ def _check_section(
 
 
 def _is_large_bss(entry: RawSection) -> bool:
-    # SHF_WRITE | SHF_ALLOC
-    return bool(entry.flags & 3) and entry.size > layout.LARGEST_FILE
+    in_memory = entry.flags & (SHF_WRITE | SHF_ALLOC)
+    return bool(in_memory) and entry.size > layout.LARGEST_FILE
 
 
 def _symbol_table(
