@@ -3,6 +3,7 @@
 import os
 import pwd
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 LOGIN_UID = Path("/proc/self/loginuid")
@@ -23,6 +24,7 @@ def login_uid() -> int:
     return os.getuid() if uid == NO_LOGIN_UID else uid
 
 
+@cache
 def user_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name

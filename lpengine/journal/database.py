@@ -37,15 +37,19 @@ def connect(path: Path, schema: Schema) -> sqlite3.Connection:
 def prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA foreign_keys = ON")
-    if is_new(connection):
+    connection.execute("PRAGMA synchronous = FULL")
+    # One transaction: each that is begun takes and gives back locks.
+    with transaction(connection, "BEGIN"):
+        new = is_new(connection)
+        if not new:
+            check(connection, path, schema)
+    if new:
         # Two things cannot be one transaction: the switch to WAL comes first, and
         # a file left between the two is still new.
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
         create(connection, schema)
         sync_directory(path.parent)
-    check(connection, path, schema)
-    connection.execute("PRAGMA synchronous = FULL")
+        check(connection, path, schema)
 
 
 def is_new(connection: sqlite3.Connection) -> bool:
@@ -94,8 +98,10 @@ def sync_directory(directory: Path) -> None:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
+def transaction(
+    connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE"
+) -> Iterator[None]:
+    connection.execute(begin)
     try:
         yield
         connection.execute("COMMIT")

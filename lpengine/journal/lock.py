@@ -43,8 +43,10 @@ def lock(directory: Path, what: str) -> Iterator[None]:
     A thread that holds it already just goes on. `LockedError` names the holder.
     The file stays: removing it would let two processes lock two files of one name.
     """
-    key = (os.getpid(), directory.resolve())
-    mine: set[tuple[int, Path]] = _held.__dict__.setdefault("keys", set())
+    make_directory(directory)
+    found = directory.stat()
+    key = (os.getpid(), found.st_dev, found.st_ino)
+    mine: set[tuple[int, int, int]] = _held.__dict__.setdefault("keys", set())
     if key in mine:
         yield
         return
@@ -96,7 +98,6 @@ def release(descriptor: int) -> None:
 
 def open_lock(directory: Path) -> int:
     path = directory / LOCK_NAME
-    make_directory(directory)
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
