@@ -104,6 +104,7 @@ class Hypervisor:
         self._device = device
         self._interface = 0
         self._small = device.buffer(2 * PAGE)
+        self._large = self._small
 
     @property
     def interface(self) -> int:
@@ -240,19 +241,18 @@ class Hypervisor:
             return ()
         size = PAGE + _LIST_AT_ONCE * _ENTRY_SIZE + wanted.metadata_size + _SLACK
         totals = ffi.new("struct lp_xen_totals *")
-        with self._device.buffer(size) as memory:
-            view = ffi.from_buffer("uint8_t[]", memory)
-            try:
-                while True:
-                    some = self._list_some(view, memory, len(found))
-                    lib.lp_xen_listed(view, totals)
-                    if totals.version != wanted.version:
-                        return None
-                    found += some
-                    if not totals.left or not some:
-                        return tuple(found)
-            finally:
-                ffi.release(view)
+        # Kept: to get pages that the hypervisor reaches takes longer than to ask it.
+        if len(self._large) < size:
+            self._large = self._device.buffer(size)
+        with ffi.from_buffer("uint8_t[]", self._large) as view:
+            while True:
+                some = self._list_some(view, self._large, len(found))
+                lib.lp_xen_listed(view, totals)
+                if totals.version != wanted.version:
+                    return None
+                found += some
+                if not totals.left or not some:
+                    return tuple(found)
 
     def _list_some(self, view: Any, memory: mmap, first: int) -> list[Listed]:
         status = lib.lp_xen_list(view, len(view), self.interface, first, _LIST_AT_ONCE)

@@ -50,6 +50,8 @@ class Calls(Protocol):
 
     def build_id(self) -> str: ...
 
+    def cpus(self) -> int: ...
+
 
 class XenTarget:
     """Live patches of the running hypervisor. `observer` looks, `store` remembers;

@@ -1,6 +1,8 @@
 """The running Xen, found on the machine that this is."""
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from lpengine.core.hypercall import Hypervisor, Privcmd
@@ -24,21 +26,27 @@ def state_directory(_: str = "") -> Path:
     return Path(os.environ.get(STATE_VARIABLE) or STATE_DIRECTORY) / "xen"
 
 
+# Neither changes while a system runs.
+running_boot_id = cache(read_boot_id)
+running_compiled = cache(read_compiled)
+
+
 def open_target(_: str = "") -> XenTarget:
     """Opening asks nothing; the first look does."""
-    boot = read_boot_id()
+    boot = running_boot_id()
     store = Store(state_directory(), boot)
+    calls = cache(open_calls)
     observer = Observer(
         "xen",
         boot,
         store,
         build_id=running_build_id,
         version=read_version,
-        compiled=read_compiled,
-        cpus=running_cpus,
+        compiled=running_compiled,
+        cpus=lambda: running_cpus(calls),
         find_image=running_image,
     )
-    return XenTarget(open_calls, store, observer)
+    return XenTarget(calls, store, observer)
 
 
 def open_calls() -> Calls:
@@ -52,10 +60,10 @@ def open_calls() -> Calls:
         return Tool(tool)
 
 
-def running_cpus() -> int:
+def running_cpus(calls: Callable[[], Calls]) -> int:
     """0 where the hypervisor does not say."""
     try:
-        return Hypervisor(Privcmd()).cpus()
+        return calls().cpus()
     except OSError:
         return 0
 

@@ -53,26 +53,41 @@ class Memory:
         )
 
 
+# Tells a file from the one that was put in its place: inode, time and size.
+_Version = tuple[int, int, int]
+
+
+def _version(found: os.stat_result) -> _Version:
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 class Store:
     """The state directory's part that is about Xen; nothing is written by looking."""
 
     def __init__(self, directory: Path, boot_id: str) -> None:
         self.directory = directory
         self.boot_id = boot_id
-
-    @property
-    def path(self) -> Path:
-        return self.directory / "state.json"
+        self.path = directory / "state.json"
+        self._modules = directory / "modules"
+        # Every look at Xen needs the modules that it has. They are what they were
+        # when first read: they are named after their contents.
+        self._read: dict[tuple[str, str], Patch] = {}
+        self._last: tuple[_Version, Memory] | None = None
 
     def memory(self) -> Memory:
         """What is known of this boot; nothing after another one. `InputError` where
         the file is damaged."""
         try:
-            raw = self.path.read_bytes()
+            version = _version(self.path.stat())
+            if self._last is None or self._last[0] != version:
+                self._last = version, self._decode(self.path.read_bytes())
         except FileNotFoundError:
             return Memory(self.boot_id)
         except PermissionError as error:
             raise NotPermittedError(f"{self.path}: may not be read") from error
+        return self._last[1]
+
+    def _decode(self, raw: bytes) -> Memory:
         try:
             memory = msgspec.json.decode(raw, type=Memory)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -85,7 +100,7 @@ class Store:
         return memory
 
     def remember(self, memory: Memory) -> None:
-        self._write(self.path, msgspec.json.encode(memory))
+        self._last = self._write(self.path, msgspec.json.encode(memory)), memory
 
     def keep(self, patch: Patch) -> None:
         """Keep a module's bytes and drop those that nothing refers to any more."""
@@ -94,10 +109,17 @@ class Store:
             if path.name not in wanted:
                 path.unlink(missing_ok=True)
         self._write(self._modules / patch.sha256, patch.raw)
+        self._read[patch.name, patch.sha256] = patch
 
     def module(self, name: str, sha256: str) -> Patch:
         """`NotFoundError` where the bytes are gone, `InputError` where they are
         others."""
+        known = self._read.get((name, sha256))
+        if known is None:
+            known = self._read[name, sha256] = self._read_module(name, sha256)
+        return known
+
+    def _read_module(self, name: str, sha256: str) -> Patch:
         path = self._modules / sha256
         try:
             raw = path.read_bytes()
@@ -109,11 +131,7 @@ class Store:
             raise InputError(f"{path}: damaged: not the bytes that were loaded")
         return read_again(raw, name)
 
-    @property
-    def _modules(self) -> Path:
-        return self.directory / "modules"
-
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, data: bytes) -> _Version:
         """The whole file or the old one, also when the power fails."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -122,15 +140,17 @@ class Store:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+                version = _version(os.fstat(file.fileno()))
             fresh.replace(path)
             _sync_directory(path.parent)
+            return version
         except PermissionError as error:
             raise NotPermittedError(f"{path}: may not be written") from error
 
 
 @lru_cache(maxsize=8)
 def read_again(raw: bytes, name: str) -> Patch:
-    """Every look at Xen needs the modules that it has."""
+    """One process may carry out many command lines about the same modules."""
     return read_payload(raw, name)
 
 

@@ -69,6 +69,9 @@ class Tool:
     def build_id(self) -> str:
         raise OSError(errno.ENODATA, "xen-livepatch does not show it")
 
+    def cpus(self) -> int:
+        raise OSError(errno.ENODATA, "xen-livepatch does not show them")
+
     def _run(self, *arguments: str) -> str:
         try:
             done = run([self._program, *arguments])
