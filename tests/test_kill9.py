@@ -3,7 +3,6 @@ start or the end state, or makes it, and works."""
 
 import itertools
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -78,8 +77,9 @@ def assert_sound(sweep: Sweep, steps: tuple[Step, ...], end: Stack | None) -> No
     assert carry_out(target).status == "nothing"
 
 
-def deaths(lines: int, every: int, first: int = 0) -> Iterator[int]:
-    return itertools.chain(range(first, lines, every), [lines - 1])
+def deaths(lines: int, every: int, first: int = 0) -> list[int]:
+    """Each once, and the last line always."""
+    return sorted({*range(first, lines, every), lines - 1})
 
 
 def sweep_plan(directory: Path, name: str, every: int, first: int = 0) -> None:
