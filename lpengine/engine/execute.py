@@ -60,15 +60,15 @@ def execute(
         raw = {name: patch.raw for name, patch in kept.items()}
         number = journal.begin_run(plan, start.build_id, start.to_json(), raw)
         run = Run(number, target, journal, patches, kept, timeout, notify)
-        return carry_out(run, plan, start)
+        return carry_out(run, plan, start, bool(seen.code))
 
 
-def carry_out(run: Run, plan: Plan, start: Stack) -> Outcome:
+def carry_out(run: Run, plan: Plan, start: Stack, with_code: bool) -> Outcome:
     try:
         run.tell(RunStarted(run.id, plan.steps))
         for step in plan.steps:
             run.take(step)
-        found = read_back(run, promise(start, plan.steps))
+        found = read_back(run, promise(start, plan.steps), with_code)
     except BaseException as cause:
         return back_out(run, plan, start, cause)
     return run.finish("done", found=found)
@@ -81,10 +81,13 @@ def back_out(run: Run, plan: Plan, start: Stack, cause: BaseException) -> Outcom
         return run.finish("stuck" if left else "rolled-back", error, cause, left)
 
 
-def read_back(run: Run, promised: Stack) -> Facts:
+def read_back(run: Run, promised: Stack, with_code: bool) -> Facts:
     """Believe no exit code: look (Xen answers an action in the wrong state with
-    success and does nothing)."""
-    facts = observe(run.target, tuple(run.patches.values()))
+    success and does nothing). At the code too, where it could be seen before."""
+    if with_code:
+        facts = observe(run.target, tuple(run.patches.values()))
+    else:
+        facts = run.target.facts()
     found = differences(promised, Stack.of(facts))
     if found:
         raise TargetError(

@@ -31,7 +31,7 @@ class Outcome:
     was before the run. "stuck": neither; `left` says what differs from the start,
     one sentence each. `error` is the reason in one line, `cause` the exception it
     came from where there was one. `found` is the target as it was read back, where
-    that was as promised.
+    that was as promised; with code where the plan was made with it.
     """
 
     status: Status

@@ -1,7 +1,8 @@
 """What is so on the running kernel, as facts for the planner."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from lpengine.patch.model import Patch
 from lpengine.planner.facts import (
@@ -107,7 +108,6 @@ class Observer:
     boot: str
     files: KernelFiles
     tables: SymbolTables
-    _file: list[KernelFile | None] = field(default_factory=list)
 
     def facts(
         self, shown: Shown, patches: Sequence[Patch], *, privileged: bool
@@ -125,7 +125,7 @@ class Observer:
             found[symbol.name] = (*found.get(symbol.name, ()), symbol)
         return Facts(
             target=self.target,
-            image=self.image_facts(),
+            image=self.image,
             capabilities=self.capabilities(privileged),
             loaded=tuple(self.loaded(shown, name) for name in shown.names),
             applied=shown.applied,
@@ -148,7 +148,9 @@ class Observer:
         traced = self.tables.traced(functions, modules)
         return annotated(symbols, traced, read_hooked(self.tree, functions), ours)
 
-    def image_facts(self) -> ImageFacts:
+    @cached_property
+    def image(self) -> ImageFacts:
+        """Does not change while it runs."""
         return ImageFacts(
             build_id=image_build_id(self.tree),
             version=release(self.tree),
@@ -209,12 +211,12 @@ class Observer:
     def kernel(
         self, shown: Shown, patches: Sequence[Patch], symbols: Symbols
     ) -> KernelFacts:
-        found = self.file() if patches else None
+        found = self.file if patches else None
         crcs = found.crcs if found else {}
         undefined = {name for patch in patches for name in patch.undefined}
         versions = {each.name for patch in patches for each in patch.versions}
         return KernelFacts(
-            release=release(self.tree),
+            release=self.image.version,
             vermagic=found.vermagic if found else "",
             signature_required=signature_required(self.tree),
             lockdown=lockdown(self.tree),
@@ -241,10 +243,9 @@ class Observer:
             ),
         )
 
+    @cached_property
     def file(self) -> KernelFile | None:
-        if not self._file:
-            self._file.append(self.files.find(image_build_id(self.tree)))
-        return self._file[0]
+        return self.files.find(self.image.build_id)
 
 
 def wanted_names(patches: Sequence[Patch]) -> set[str]:

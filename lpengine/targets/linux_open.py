@@ -1,6 +1,7 @@
 """The Linux kernel that runs on this machine."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from lpengine.patch.model import Patch
@@ -14,6 +15,8 @@ def state_directory(_: str = "") -> Path:
     return Path(directory) / "linux" if directory else STATE_DIRECTORY
 
 
+# One process may carry out many command lines about the same modules.
+@lru_cache(maxsize=8)
 def read(raw: bytes, name: str) -> Patch:
     # Only where there are modules: to read ELF files takes a third of a cold start.
     from lpengine.patch.linux.reader import read_module

@@ -24,7 +24,7 @@ from lpengine.targets.linux_tree import (
 # Most transitions are over before the first look. The kernel itself looks at
 # sleeping tasks once a second, at others as they leave the kernel.
 FIRST_LOOK = 0.010
-LAST_LOOK = 0.050
+LAST_LOOK = 0.020
 # How long a transition that is called off may take; then somebody has to look.
 REVERSAL = timedelta(seconds=60)
 SHOWN = 8
@@ -57,7 +57,7 @@ def is_on(tree: Tree, name: str) -> bool:
 
 def is_off(tree: Tree, name: str) -> bool:
     """The directory goes away when the last task has switched."""
-    return switched(tree, name) is None
+    return not (tree.livepatch / name).is_dir()
 
 
 def complete(

@@ -7,6 +7,7 @@ Documentation/livepatch/livepatch.rst. Every reader takes kernels that lack a fi
 import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lpengine.errors import NotPermittedError
@@ -28,7 +29,7 @@ class Tree:
     boot: Path = Path("/boot")
     modules: Path = Path("/lib/modules")
 
-    @property
+    @cached_property
     def livepatch(self) -> Path:
         return self.sys / "kernel/livepatch"
 
