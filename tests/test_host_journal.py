@@ -6,16 +6,9 @@ from pathlib import Path
 import pytest
 
 from lpengine.errors import InputError
-from lpengine.journal import (
-    Coming,
-    Deed,
-    HostJournal,
-    HostStep,
-    KeptModule,
-    RunStatus,
-    StepState,
-    Trial,
-)
+from lpengine.journal import RunStatus, StepState
+from lpengine.journal.host import HostJournal
+from lpengine.journal.host_entries import Coming, Deed, HostStep, KeptModule, Trial
 from lpengine.package.model import Level, Task
 
 FILES = HostStep(Deed.FILES, "LPU-1")

@@ -15,7 +15,8 @@ from lpengine.errors import (
     StalePlanError,
 )
 from lpengine.installer.request import HostOutcome, Installation, Request
-from lpengine.journal import Deed, RunStatus
+from lpengine.journal import RunStatus
+from lpengine.journal.host_entries import Deed
 from lpengine.package.model import Level, Task
 from lpengine.planner.plan import Verdict
 from lpengine.planner.updates.state import LivePatching, Mode

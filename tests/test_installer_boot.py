@@ -8,7 +8,8 @@ import pytest
 
 from lpengine.installer import boot as booting
 from lpengine.installer.request import HostOutcome
-from lpengine.journal import HostJournal, Trial
+from lpengine.journal.host import HostJournal
+from lpengine.journal.host_entries import Trial
 from lpengine.package.model import Level, Task
 from tests.site_cases import FIRST, OTHER, TOOL, EmulatedHost, Workshop, api
 

@@ -9,7 +9,8 @@ import pytest
 
 from lpengine.api.recovery import recover_host
 from lpengine.installer.request import Request
-from lpengine.journal import HostJournal, lock_holder
+from lpengine.journal import lock_holder
+from lpengine.journal.host import HostJournal
 from tests.dying import LPENGINE, count_lines, dies
 from tests.site_cases import FIRST, OTHER, TOOL, EmulatedHost, Workshop, api
 

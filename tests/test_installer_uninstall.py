@@ -9,7 +9,8 @@ import pytest
 import lpengine
 from lpengine.errors import NotFoundError, RefusedError
 from lpengine.installer.request import HostOutcome
-from lpengine.journal import Deed, RunStatus
+from lpengine.journal import RunStatus
+from lpengine.journal.host_entries import Deed
 from lpengine.package.model import Level, Task
 from tests.disk_cases import tree
 from tests.package_builds import PATH, build_deb, debian_root, disk_package

@@ -22,7 +22,8 @@ from lpengine.installer.request import (
 from lpengine.installer.run import Notify, silent
 from lpengine.installer.site import ROOT, Site, open_site
 from lpengine.installer.status import HostStatus
-from lpengine.journal import HostEntry, HostJournal
+from lpengine.journal.host import HostJournal
+from lpengine.journal.host_entries import HostEntry
 from lpengine.package import open_update
 from lpengine.package.bundle import Bundle
 from lpengine.package.model import Task

@@ -21,8 +21,9 @@ from lpengine.installer.request import (
 )
 from lpengine.installer.run import HostRun
 from lpengine.installer.site import Site
-from lpengine.journal import Deed, HostStep, RunStatus
+from lpengine.journal import RunStatus
 from lpengine.journal.actor import now
+from lpengine.journal.host_entries import Deed, HostStep
 from lpengine.package.model import LivePatch, Task
 from lpengine.planner.updates.plan import Coverage, HostPlan, HostTask
 from lpengine.planner.updates.state import Mode

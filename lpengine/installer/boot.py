@@ -29,7 +29,7 @@ from lpengine.installer.request import (
 )
 from lpengine.installer.run import HostRun, Notify, silent
 from lpengine.installer.site import Site
-from lpengine.journal import HostJournal
+from lpengine.journal.host import HostJournal
 from lpengine.planner.updates.plan import HostPlan
 from lpengine.planner.updates.state import LivePatching
 

@@ -6,7 +6,7 @@ from lpengine.engine.run import line
 from lpengine.errors import LpengineError, StuckError
 from lpengine.installer.run import HostRun
 from lpengine.installer.site import Site
-from lpengine.journal import Deed, HostStep
+from lpengine.journal.host_entries import Deed, HostStep
 from lpengine.package.bundle import Bundle
 
 

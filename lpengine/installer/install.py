@@ -34,7 +34,9 @@ from lpengine.installer.request import (
 )
 from lpengine.installer.run import HostRun, Notify, silent
 from lpengine.installer.site import Site
-from lpengine.journal import Coming, HostJournal, RunStatus
+from lpengine.journal import RunStatus
+from lpengine.journal.host import HostJournal
+from lpengine.journal.host_entries import Coming
 from lpengine.package.bundle import Bundle
 from lpengine.package.model import LivePatch
 from lpengine.planner.plan import Verdict

@@ -5,7 +5,8 @@ from pathlib import PurePosixPath
 
 from lpengine.errors import NotFoundError
 from lpengine.installer.site import Site
-from lpengine.journal import HostJournal, KeptModule
+from lpengine.journal.host import HostJournal
+from lpengine.journal.host_entries import KeptModule
 from lpengine.package.bundle import Bundle
 from lpengine.package.doubts import Malformed
 from lpengine.package.model import KERNEL, XEN, LivePatch

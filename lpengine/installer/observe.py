@@ -11,7 +11,8 @@ from lpengine.hosts.local import LocalHost
 from lpengine.installer.modules import name_of
 from lpengine.installer.policy import load_policy, opens_at, restricted
 from lpengine.installer.site import Site
-from lpengine.journal import HostJournal, KeptUpdate
+from lpengine.journal.host import HostJournal
+from lpengine.journal.host_entries import KeptUpdate
 from lpengine.package.manifest_reader import read_manifest
 from lpengine.package.model import KERNEL, XEN, Level, Task, Update, Version
 from lpengine.planner.updates.host_policy import HostPolicy

@@ -9,7 +9,7 @@ from lpengine.hosts.local import LocalHost
 from lpengine.installer.observe import Observed, observe
 from lpengine.installer.request import Asked, Prepared, Request
 from lpengine.installer.site import Site
-from lpengine.journal import HostJournal
+from lpengine.journal.host import HostJournal
 from lpengine.package.bundle import Bundle
 from lpengine.package.model import Level, Task, Update
 from lpengine.planner.findings import Finding

@@ -8,7 +8,9 @@ from lpengine.installer.intent import Intent
 from lpengine.installer.reverting import revert_all
 from lpengine.installer.run import HostRun, Notify, silent
 from lpengine.installer.site import Site
-from lpengine.journal import HostEntry, HostJournal, KeptUpdate, RunStatus
+from lpengine.journal import RunStatus
+from lpengine.journal.host import HostJournal
+from lpengine.journal.host_entries import HostEntry, KeptUpdate
 from lpengine.package.manifest_reader import read_manifest
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from lpengine.installer.observe import Observed
-from lpengine.journal import HostStepEntry
+from lpengine.journal.host_entries import HostStepEntry
 from lpengine.package.model import Level, Update
 from lpengine.planner.catalogue import CATALOGUE
 from lpengine.planner.findings import Finding, Severity

@@ -8,7 +8,7 @@ from lpengine.installer.intent import Reverting
 from lpengine.installer.memory import take_off
 from lpengine.installer.request import PatchFailure
 from lpengine.installer.run import HostRun
-from lpengine.journal import Deed, HostStep
+from lpengine.journal.host_entries import Deed, HostStep
 from lpengine.package.model import Update, Version
 from lpengine.targets.host.builds import Build
 

@@ -12,7 +12,9 @@ from lpengine.errors import LpengineError, RefusedError
 from lpengine.installer.hooks import Event, HookRun, run_hooks, vetoed
 from lpengine.installer.request import PatchFailure
 from lpengine.installer.site import Site
-from lpengine.journal import Deed, HostJournal, HostStep, StepState, Trial
+from lpengine.journal import StepState
+from lpengine.journal.host import HostJournal
+from lpengine.journal.host_entries import Deed, HostStep, Trial
 from lpengine.package.model import LivePatch
 
 T = TypeVar("T")

@@ -9,15 +9,9 @@ from lpengine.installer.aftermath import effective
 from lpengine.installer.observe import Observed, observe
 from lpengine.installer.prepare import remaining
 from lpengine.installer.site import Site
-from lpengine.journal import (
-    FailedPatch,
-    Holder,
-    HostEntry,
-    HostJournal,
-    KeptUpdate,
-    Trial,
-    lock_holder,
-)
+from lpengine.journal import Holder, lock_holder
+from lpengine.journal.host import HostJournal
+from lpengine.journal.host_entries import FailedPatch, HostEntry, KeptUpdate, Trial
 from lpengine.planner.updates.plan import HostPlan
 
 

@@ -20,7 +20,9 @@ from lpengine.installer.request import HostOutcome, PatchFailure, Request
 from lpengine.installer.reverting import own_patches, revert_all
 from lpengine.installer.run import HostRun, Notify, silent
 from lpengine.installer.site import Site
-from lpengine.journal import HostJournal, KeptUpdate, RunStatus
+from lpengine.journal import RunStatus
+from lpengine.journal.host import HostJournal
+from lpengine.journal.host_entries import KeptUpdate
 from lpengine.package.model import Level, Task, Update
 from lpengine.planner.updates.pending import OF_HOST
 from lpengine.planner.updates.words import published_all

@@ -11,7 +11,7 @@ from lpengine.installer.request import (
     Prepared,
 )
 from lpengine.installer.status import HostStatus, UpdateStatus
-from lpengine.journal import FailedPatch, HostEntry, HostStepEntry, Trial
+from lpengine.journal.host_entries import FailedPatch, HostEntry, HostStepEntry, Trial
 from lpengine.package.model import Version
 from lpengine.planner.plan import Verdict
 from lpengine.planner.updates.plan import ComponentPlan, Coverage

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from lpengine.installer.request import HostOutcome, Installation, Prepared
 from lpengine.installer.status import HostStatus
-from lpengine.journal import HostEntry, HostStep
+from lpengine.journal.host_entries import HostEntry, HostStep
 from lpengine.planner.findings import Severity
 from lpengine.planner.plan import Verdict
 from lpengine.planner.updates.plan import PoolPlan
