@@ -5,7 +5,6 @@ until the next boot, like one that the kernel has.
 """
 
 import hashlib
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import msgspec
 
 from lpengine.errors import InputError, NotFoundError, NotPermittedError
 from lpengine.patch.model import Patch, SystemState
+from lpengine.targets.boot_files import write_whole
 
 _RECORD = "patches.json"
 _MODULES = "modules"
@@ -82,9 +82,10 @@ class Store:
         return raw
 
     def keep(self, patch: Patch) -> None:
-        """Durable when this returns; replaces one of the same name."""
+        """Also for a process that follows when this one is killed; replaces one of the
+        same name."""
         self._drop_older_boots()
-        _write(self.path(patch.name), patch.raw)
+        write_whole(self.path(patch.name), patch.raw)
         name, sha256 = patch.name, hashlib.sha256(patch.raw).hexdigest()
         self._record(
             *(one for one in self.kept() if one.name != name),
@@ -114,7 +115,7 @@ class Store:
         self.path(name).unlink(missing_ok=True)
 
     def _record(self, *kept: Kept) -> None:
-        _write(self._directory / _RECORD, msgspec.json.encode(kept))
+        write_whole(self._directory / _RECORD, msgspec.json.encode(kept))
 
     def _drop_older_boots(self) -> None:
         """Modules that no record of this boot names are of an earlier one."""
@@ -122,19 +123,3 @@ class Store:
         for path in (self._directory / _MODULES).glob("*.ko"):
             if path.stem not in names:
                 path.unlink(missing_ok=True)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, also when the power goes."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

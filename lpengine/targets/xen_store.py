@@ -2,7 +2,6 @@
 gives neither their bytes back nor the order in which they were applied."""
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -13,6 +12,7 @@ import msgspec
 from lpengine.errors import InputError, NotFoundError, NotPermittedError
 from lpengine.patch.model import Patch
 from lpengine.patch.xen.reader import read_payload
+from lpengine.targets.boot_files import Version, version_of, write_whole
 
 SCHEMA = 1
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -53,14 +53,6 @@ class Memory:
         )
 
 
-# Tells a file from the one that was put in its place: inode, time and size.
-_Version = tuple[int, int, int]
-
-
-def _version(found: os.stat_result) -> _Version:
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
 class Store:
     """The state directory's part that is about Xen; nothing is written by looking."""
 
@@ -72,13 +64,13 @@ class Store:
         # Every look at Xen needs the modules that it has. They are what they were
         # when first read: they are named after their contents.
         self._read: dict[tuple[str, str], Patch] = {}
-        self._last: tuple[_Version, Memory] | None = None
+        self._last: tuple[Version, Memory] | None = None
 
     def memory(self) -> Memory:
         """What is known of this boot; nothing after another one. `InputError` where
         the file is damaged."""
         try:
-            version = _version(self.path.stat())
+            version = version_of(self.path.stat())
             if self._last is None or self._last[0] != version:
                 self._last = version, self._decode(self.path.read_bytes())
         except FileNotFoundError:
@@ -131,19 +123,9 @@ class Store:
             raise InputError(f"{path}: damaged: not the bytes that were loaded")
         return read_again(raw, name)
 
-    def _write(self, path: Path, data: bytes) -> _Version:
-        """The whole file or the old one, also when the power fails."""
+    def _write(self, path: Path, data: bytes) -> Version:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            fresh = path.with_name(f".{path.name}.new")
-            with fresh.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-                version = _version(os.fstat(file.fileno()))
-            fresh.replace(path)
-            _sync_directory(path.parent)
-            return version
+            return write_whole(path, data)
         except PermissionError as error:
             raise NotPermittedError(f"{path}: may not be written") from error
 
@@ -152,14 +134,6 @@ class Store:
 def read_again(raw: bytes, name: str) -> Patch:
     """One process may carry out many command lines about the same modules."""
     return read_payload(raw, name)
-
-
-def _sync_directory(directory: Path) -> None:
-    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def read_boot_id(path: Path = BOOT_ID) -> str:
