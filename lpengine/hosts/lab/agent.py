@@ -20,6 +20,7 @@ gives, which has lpengine in memory (lpengine.cli.standby says how to talk to it
 """
 
 import errno
+import fcntl
 import os
 import select
 import signal
@@ -35,6 +36,7 @@ _LENGTH_SIZE = 4
 _CHUNK = 1 << 16
 _NO_SUCH_PROGRAM, _NOT_A_PROGRAM = 127, 126
 _MOMENT = 0.02
+_LONG = 10.0
 _SETTLED = 0.5
 
 
@@ -108,6 +110,7 @@ class Standby:
             os.environ,
             file_actions=pipes,
             setpgroup=0,
+            setsigmask=(),
         )
         os.close(requests)
         os.close(answers)
@@ -146,7 +149,12 @@ class Spawned:
     def __init__(self, argv: list[bytes], files: Sequence[int]) -> None:
         actions = [(os.POSIX_SPAWN_DUP2, file, fd) for fd, file in enumerate(files)]
         self.process = os.posix_spawnp(
-            argv[0], argv, os.environ, file_actions=actions, setpgroup=0
+            argv[0],
+            argv,
+            os.environ,
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=(),
         )
         self.ended = os.pidfd_open(self.process)
 
@@ -176,8 +184,19 @@ def _receive(port: int) -> bytes:
     poll.register(port, select.POLLIN)
     events = poll.poll()
     if events and events[0][1] & select.POLLHUP:
-        time.sleep(_MOMENT)  # a port without a peer is always ready
+        # A port without a peer is always ready, and to look at it again and again
+        # takes a core that all guests share.
+        signal.sigtimedwait([signal.SIGIO], _LONG)
     return os.read(port, _CHUNK)
+
+
+def tell_of_peers(port: int) -> None:
+    """Have a SIGIO kept for us whenever a peer comes or goes (Linux,
+    drivers/char/virtio_console.c, send_sigio_to_port)."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGIO])
+    fcntl.fcntl(port, fcntl.F_SETOWN, os.getpid())
+    flags = fcntl.fcntl(port, fcntl.F_GETFL)
+    fcntl.fcntl(port, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
 def _send(port: int, data: bytes) -> None:
@@ -295,4 +314,6 @@ def _find_port() -> str:
 if __name__ == "__main__":
     sys.stderr.write("lab: ready\n")
     standing_by = Standby(sys.argv[1:]) if sys.argv[1:] else None
-    serve(os.open(_find_port(), os.O_RDWR | os.O_CLOEXEC), standing_by)
+    own_port = os.open(_find_port(), os.O_RDWR | os.O_CLOEXEC)
+    tell_of_peers(own_port)
+    serve(own_port, standing_by)
