@@ -20,7 +20,9 @@ from typing import BinaryIO
 
 from lpengine.cli import run
 from lpengine.errors import LpengineError
+from lpengine.journal import Journal
 from lpengine.patch.model import Patch
+from lpengine.targets import HOST_TARGETS, open_target, state_directory_of
 
 # What is used in a guest again and again.
 _VERBS = ("plan", "apply", "revert", "replace", "unload", "status", "history")
@@ -29,11 +31,13 @@ _INPUT, _OUTPUT, _ERROR = 0, 1, 2
 
 
 def main() -> None:
-    console = f"/proc/self/fd/{os.dup(_ERROR)}"
+    console = os.dup(_ERROR)
     requests, answers = _take_line()
     prepare()
     answers.write(b"ready\n")
     answers.flush()
+    null = os.open(os.devnull, os.O_RDWR)
+    journals = [_HeldJournal(target) for target in HOST_TARGETS]
     for line in requests:
         words = line.rstrip(b"\n").split(b" ")
         directory, *rest = (os.fsdecode(a2b_hex(word)) for word in words)
@@ -42,9 +46,12 @@ def main() -> None:
         status = run(rest[3:])
         sys.stdout.flush()
         sys.stderr.flush()
-        _redirect([os.devnull, os.devnull, console])
+        for number, file in ((_INPUT, null), (_OUTPUT, null), (_ERROR, console)):
+            os.dup2(file, number)
         answers.write(b"%d\n" % status)
         answers.flush()
+        for journal in journals:
+            journal.hold()
 
 
 def _take_line() -> tuple[BinaryIO, BinaryIO]:
@@ -60,15 +67,35 @@ def prepare() -> None:
         import_module(f"lpengine.cli.{verb}")
     for module in _MODULES:
         import_module(module)
-    targets = import_module("lpengine.targets")
     nothing = Patch("standby", b"", "")
-    for target in targets.HOST_TARGETS:
+    for target in HOST_TARGETS:
         try:
             # As for any patch, which has the big tables read and kept.
-            targets.open_target(target).facts([nothing])
+            open_target(target).facts([nothing])
         except LpengineError:
             continue  # not the target of anybody here: who asks will be told
     import_module("lpengine.arch.disassembly").disassemble(b"\xc3", 0)
+
+
+class _HeldJournal:
+    """Who closes a journal last folds it up, and the next one has to unfold it again
+    (sqlite.org/wal.html, section 2.3): half of all that a command line does with it.
+    So it is held open between them."""
+
+    def __init__(self, target: str) -> None:
+        self._journal = Journal(state_directory_of(target))
+        self._file = 0
+
+    def hold(self) -> None:
+        try:
+            file = self._journal.path.stat().st_ino
+            if file != self._file:
+                self._journal.close()
+                self._journal.open_run()
+                self._file = file
+        except (OSError, LpengineError):  # the next command line says what is wrong
+            self._journal.close()
+            self._file = 0
 
 
 def _redirect(paths: Sequence[str]) -> None:
