@@ -100,10 +100,17 @@ class PayloadFile:
 
     def symbol(self, index: int) -> RawSymbol:
         """Symbol number `index`, which is below `symbol_count`."""
+        return self._symbols[index]
+
+    @cached_property
+    def _symbols(self) -> tuple[RawSymbol, ...]:
         assert self.symbol_table is not None
         table = self.symbol_table.raw
-        start = table.offset + index * table.entry_size
-        return RawSymbol._make(SYMBOL.unpack_from(self.raw, start))
+        end = table.offset + self.symbol_count * table.entry_size
+        starts = range(table.offset, end, table.entry_size)
+        return tuple(
+            RawSymbol._make(SYMBOL.unpack_from(self.raw, start)) for start in starts
+        )
 
     def symbol_name(self, symbol: RawSymbol) -> str:
         if self.strings is None or not symbol.name:

@@ -1,7 +1,6 @@
 """Xen's checks of section headers, string tables and symbol names."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from lpengine.elf.constants import (
     SHF_ALLOC,
@@ -185,7 +184,7 @@ def _name_sections(
                 f"name at {section.raw.name:#x}",
                 f"below {table.size:#x}",
             )
-        named.append(replace(section, name=name))
+        named.append(FileSection(section.index, name, section.raw, section.readable))
     return named
 
 
