@@ -67,7 +67,7 @@ def carry_out(run: Run, plan: Plan, start: Stack, with_code: bool) -> Outcome:
     try:
         run.tell(RunStarted(run.id, plan.steps))
         for step in plan.steps:
-            run.take(step)
+            run.take(step, last=step is plan.steps[-1])
         found = read_back(run, promise(start, plan.steps), with_code)
     except BaseException as cause:
         return back_out(run, plan, start, cause)

@@ -50,10 +50,11 @@ class Run:
         if self.notify is not None:
             self.notify(event)
 
-    def take(self, step: Step) -> None:
+    def take(self, step: Step, *, last: bool) -> None:
         """One step of the plan. Raises what stopped it; interruptions arrive when it
         has ended, since a target cannot promise to have changed nothing if it is
-        stopped between any two instructions."""
+        stopped between any two instructions. That the last one has ended is written
+        with the end of the run."""
         with interruptions_held():
             index = self.journal.begin_step(self.id, step)
             self.steps.append(StepOutcome(step, StepState.BEGUN))
@@ -65,7 +66,8 @@ class Run:
                 self._ended(index, failed)
                 raise
             self.steps[-1] = StepOutcome(step, StepState.DONE)
-            self.journal.end_step(self.id, index, StepState.DONE)
+            if not last:
+                self.journal.end_step(self.id, index, StepState.DONE)
             self.tell(StepEnded(step, undoing=False, error=""))
 
     def take_back(self, step: Step, timeout: timedelta) -> BaseException | None:

@@ -16,6 +16,7 @@ def current_actor() -> str:
     return os.environ.get("SUDO_USER") or user_name(login_uid())
 
 
+@cache
 def login_uid() -> int:
     try:
         uid = int(LOGIN_UID.read_text())

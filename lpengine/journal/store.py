@@ -155,16 +155,17 @@ class Journal(JournalFile):
     def end_run(self, run: int, status: RunStatus, left: Sequence[str] = ()) -> None:
         """Close a run and settle its steps. A stuck run keeps its modules."""
         with translated(self.path), transaction(self._writable()) as _:
-            execute = self._writable().execute
+            execute, ended = self._writable().execute, now()
             execute(
                 'UPDATE runs SET status = ?, ended = ?, "left" = ? WHERE id = ?',
-                (status, now(), json.dumps(list(left)), run),
+                (status, ended, json.dumps(list(left)), run),
             )
             for undoing, was, state, error in SETTLED.get(status, ()):
                 execute(
-                    "UPDATE steps SET state = ?, error = ?"
+                    "UPDATE steps SET state = ?, error = ?,"
+                    " ended = iif(ended = '', ?, ended)"
                     " WHERE run = ? AND undoing = ? AND state = ?",
-                    (state, error, run, undoing, was),
+                    (state, error, ended, run, undoing, was),
                 )
             if status is not RunStatus.STUCK:
                 execute("DELETE FROM modules WHERE run = ?", (run,))
