@@ -54,10 +54,18 @@ def prepare(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
 
 def is_new(connection: sqlite3.Connection) -> bool:
     return (
-        pragma(connection, "application_id") == 0
-        and pragma(connection, "user_version") == 0
+        identity(connection) == (0, 0)
         and not connection.execute("SELECT 1 FROM sqlite_schema").fetchone()
     )
+
+
+def identity(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Whose file it is, and the version of its tables: (0, 0) of nobody's."""
+    found = connection.execute(
+        "SELECT * FROM pragma_application_id, pragma_user_version"
+    )
+    whose, version = found.fetchone()
+    return int(whose), int(version)
 
 
 def create(connection: sqlite3.Connection, schema: Schema) -> None:
@@ -71,9 +79,9 @@ def create(connection: sqlite3.Connection, schema: Schema) -> None:
 
 
 def check(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
-    if pragma(connection, "application_id") != schema.application_id:
+    whose, version = identity(connection)
+    if whose != schema.application_id:
         raise InputError(f"{path}: not a journal of lpengine", hint=move_away(path))
-    version = pragma(connection, "user_version")
     if version != schema.version:
         raise InputError(
             f"{path}: journal version {version}, this lpengine knows {schema.version}",
@@ -82,10 +90,6 @@ def check(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise damaged(path, " ".join(str(verdict).split()))
-
-
-def pragma(connection: sqlite3.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
 def sync_directory(directory: Path) -> None:

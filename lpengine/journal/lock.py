@@ -43,8 +43,7 @@ def lock(directory: Path, what: str) -> Iterator[None]:
     A thread that holds it already just goes on. `LockedError` names the holder.
     The file stays: removing it would let two processes lock two files of one name.
     """
-    make_directory(directory)
-    found = directory.stat()
+    found = stat_directory(directory)
     key = (os.getpid(), found.st_dev, found.st_ino)
     mine: set[tuple[int, int, int]] = _held.__dict__.setdefault("keys", set())
     if key in mine:
@@ -102,6 +101,15 @@ def open_lock(directory: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise out_of_reach(path, error) from error
+
+
+def stat_directory(directory: Path) -> os.stat_result:
+    """Of the directory, which is made where there is none."""
+    try:
+        return directory.stat()
+    except OSError:
+        make_directory(directory)
+    return directory.stat()
 
 
 def make_directory(directory: Path) -> None:

@@ -257,8 +257,7 @@ def _run(
 ) -> Sequence[bytes]:
     """`files` are for standard input, output and error, and are closed."""
     try:
-        where = directory if os.path.isdir(directory) else b"/"  # noqa: PTH112
-        os.chdir(where)
+        where = _enter(directory)
         started = standby and standby.start(where, argv, files)
         running = started or Spawned(argv, files)
         late = not _ended(running.ended, port, seconds)
@@ -276,6 +275,16 @@ def _run(
     finally:
         for file in files:
             os.close(file)
+
+
+def _enter(directory: bytes) -> bytes:
+    """Work there, or where the guest has no such directory, at the top."""
+    try:
+        os.chdir(directory)
+    except OSError:
+        directory = b"/"
+        os.chdir(directory)
+    return directory
 
 
 def _ended(ended: int, port: int, seconds: float) -> bool:
