@@ -79,8 +79,8 @@ def prepare() -> None:
 
 class _HeldJournal:
     """Who closes a journal last folds it up, and the next one has to unfold it again
-    (sqlite.org/wal.html, section 2.3): half of all that a command line does with it.
-    So it is held open between them."""
+    (sqlite.org/wal.html, "The WAL File"): half of all that a command line does with
+    it. So it is held open between them."""
 
     def __init__(self, target: str) -> None:
         self._journal = Journal(state_directory_of(target))
