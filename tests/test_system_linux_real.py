@@ -257,6 +257,8 @@ def test_a_patched_module_that_comes_again_is_refused_as_foreseen(
 
 def test_many_cycles_while_the_function_is_called(driver, build) -> None:
     module = build("again", show(), "cmdline_proc_show")
+    # What stands by in the guest has all its memory then.
+    driver.lpengine("status")
     driver.sh(
         "setsid nice -n 19 sh -c 'while :; do cat /proc/cmdline; done' "
         ">/dev/null 2>&1 </dev/null & echo $! > /run/busy"
